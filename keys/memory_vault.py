@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from crypto.errors import StateError
 
-type _Space = dict[bytes, bytes]
+_Space = dict[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
