@@ -64,6 +64,10 @@ class Reader:
         """Bytes not yet read."""
         return self._end - self._pos
 
+    def since(self, offset: int) -> bytes:
+        """The input from an earlier value of :attr:`offset` to the cursor, so that nothing decoded is re-encoded."""
+        return self._data[offset - self._base : self._pos]
+
     def error(self, reason: str) -> CodecError:
         """Make (not raise) an error at the cursor, for readers of structs. ``reason`` must hold no content."""
         return CodecError(self.offset, reason)
