@@ -1,0 +1,45 @@
+"""Errors of the relay's store, by blame. Each message is one sentence that says what to do, and holds no stored bytes.
+
+A caller that only wants to answer `STORE_FAILED` catches `StoreError`; `StoreUsageError` is our own mistake and is
+deliberately no `StoreError`, so that it is never taken for a full disk.
+"""
+
+
+class StoreUsageError(Exception):
+    """Our caller broke the contract of the store: an argument of a wrong length, the `live` class, a closed store."""
+
+
+class StoreError(Exception):
+    """The store could not do what was asked; nothing of the request that got this was acknowledged or kept."""
+
+
+class StoreMissing(StoreError):
+    """There is no store in the directory; `amanat-relay init` makes one."""
+
+
+class StoreExists(StoreError):
+    """`init_store` found a store and left it alone."""
+
+
+class StoreDamaged(StoreError):
+    """The file is no store of ours, or its pages contradict each other."""
+
+
+class StoreTooNew(StoreError):
+    """A later version of the relay has written this store."""
+
+
+class StoreBusy(StoreError):
+    """Another process holds the store."""
+
+
+class StoreFull(StoreError):
+    """The disk, or its quota, is full. The store goes on as soon as there is room."""
+
+
+class StoreReadOnly(StoreError):
+    """The file or its file system cannot be written."""
+
+
+class StoreOverloaded(StoreError):
+    """More requests wait than `StoreSettings.max_queued`; ask again later."""
