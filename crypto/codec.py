@@ -1,6 +1,7 @@
 """The presentation language of RFC 9420 section 2.1: big-endian integers, variable-length vectors, optionals.
 
-Standard library only: the relay imports this module (through ``chatserver.wire``) and nothing else of ``crypto``.
+Standard library only: the relay imports this module (through ``chatserver.wire``) and nothing else of
+``crypto``.
 
 Invariants:
 
@@ -42,7 +43,7 @@ class Reader:
     """A cursor over immutable bytes.
 
     Args:
-        data: The input. A memoryview is copied once, so that later writes to it cannot change what was checked.
+        data: The input. A memoryview is copied once, so that later writes cannot change what was checked.
         offset: Where ``data`` begins in the message that it was cut from; added to the offsets of errors.
     """
 
@@ -65,11 +66,11 @@ class Reader:
         return self._end - self._pos
 
     def since(self, offset: int) -> bytes:
-        """The input from an earlier value of :attr:`offset` to the cursor, so that nothing decoded is re-encoded."""
+        """The input from an earlier :attr:`offset` to the cursor, so that nothing decoded is re-encoded."""
         return self._data[offset - self._base : self._pos]
 
     def error(self, reason: str) -> CodecError:
-        """Make (not raise) an error at the cursor, for readers of structs. ``reason`` must hold no content."""
+        """Make (not raise) an error at the cursor, for readers of structs. ``reason`` holds no content."""
         return CodecError(self.offset, reason)
 
     def bytes_(self, length: int) -> bytes:
@@ -203,7 +204,7 @@ class Reader:
 
 
 class Writer:
-    """Collects encoded bytes. Its callers are ours, so a value out of range is a ValueError, not a CodecError."""
+    """Collects encoded bytes. Its callers are ours, so a value out of range is a ValueError."""
 
     __slots__ = ("_out",)
 

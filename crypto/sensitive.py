@@ -1,7 +1,7 @@
 """Types for what must never be printed: key material and text.
 
-A ``Secret`` or ``Plaintext`` shows itself as ``<redacted>`` in every repr, so that a traceback, a log line or a
-failed comparison cannot show the content. Reading it takes an explicit ``reveal()``, which an import contract
+A ``Secret`` or ``Plaintext`` shows itself as ``<redacted>`` in every repr, so that a traceback, a log line or
+a failed comparison cannot show the content. Reading it takes an explicit ``reveal()``, which an import contract
 confines to few modules. CPython cannot guarantee erasure of memory, so neither type pretends to.
 """
 
@@ -14,7 +14,7 @@ REDACTED: Final = "<redacted>"
 
 
 class Secret:
-    """Secret bytes. Equality takes constant time; hashing, iterating and formatting are refused or redacted."""
+    """Secret bytes. Equality takes constant time; hashing is refused, formatting redacted."""
 
     __slots__ = ("_value",)
 
