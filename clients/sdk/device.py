@@ -3,22 +3,23 @@
     device = Device.open(home, passphrase)
     async with device.online():
         device.send_text("sara", "hello")
-        await device.settle(timeout=30)
+        await device.settle(timeout_seconds=30)
 
-A device owns one vault and speaks to one relay. Everything about lines (texts, offers, receipts) is queued in the
-vault first and goes out when there is a connection, so most methods are plain functions that work offline; what
-needs the relay (`invite`, `connect`, `settle`, `session`) is async and must be called inside `online()`.
+A device owns one vault and speaks to one relay. Everything about lines (texts, offers, receipts) is queued
+in the vault first and goes out when there is a connection, so most methods are plain functions that work
+offline; what needs the relay (`invite`, `connect`, `settle`, `session`) is async and must be called inside
+`online()`.
 
 Exactly once, in order: a received message enters the vault in the same transaction in which the line machine
-accepts it; `events()` tells what is new since the last call of `mark_told`, also over a restart.
+accepts it; `events()` (or `new_messages` with `mark_told`) tells what is new, also over a restart.
 
-All methods belong to the event loop (or thread) that made the device; nothing here is thread-safe. Every error is
-an `AmanatError` with one clear sentence, except `StateError` (the caller broke the rules above).
+All methods belong to the event loop (or thread) that made the device; nothing here is thread-safe. Every
+error is an `AmanatError` with one clear sentence, except `StateError` (the caller broke the rules above).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Device:
             role: Client or therapist.
             relay_url: `https://HOST[:PORT]` or `http://127.0.0.1:PORT`.
             passphrase: Cannot be recovered if forgotten; say so to the person.
-            display_name: A therapist's name in the contact bundle, at most 64 bytes of UTF-8; unused by clients.
+            display_name: A therapist's name in the contact bundle, at most 64 bytes of UTF-8.
             therapist_token: One-use token of the relay's operator, where the relay demands one (R21).
 
         Raises:
@@ -80,7 +81,7 @@ class Device:
     def import_from(
         cls, path: Path, *, home: Path, passphrase: str, new_passphrase: str, relay_url: str | None = None
     ) -> Device:
-        """Make a vault from an export (R9). Each line comes back as a new leaf, once its peer has answered (R18).
+        """Make a vault from an export (R9); lines come back as new leaves once their peers answer (R18).
 
         Args:
             path: The export file.
@@ -145,7 +146,7 @@ class Device:
 
     @property
     def fingerprint(self) -> bytes:
-        """SHA-256 of a therapist's identity key, 32 bytes. (A client has an identity per line.)
+        """SHA-256 of a therapist's identity key, 32 bytes. Clients have one identity per line.
 
         Raises:
             WrongRole: on a client's device.
@@ -189,6 +190,18 @@ class Device:
 
     def mark_read(self, line: str) -> None:
         """The person has seen everything on the line. Nothing is sent about it.
+
+        Raises:
+            UnknownLine.
+        """
+        raise NotImplementedError
+
+    def new_messages(self) -> list[tuple[LineName, LineMessage]]:
+        """Received messages that neither `events()` nor `mark_told` has dealt with yet, per line in order."""
+        raise NotImplementedError
+
+    def mark_told(self, line: str, item_ids: Iterable[str]) -> None:
+        """The application has taken these received messages over; they are not told again.
 
         Raises:
             UnknownLine.
@@ -282,18 +295,18 @@ class Device:
     # -- online
 
     def online(self) -> AbstractAsyncContextManager[Device]:
-        """Hold a connection to the relay for the length of the block; it comes back by itself (back-off, jitter).
+        """Hold a connection to the relay for the length of the block; it comes back by itself.
 
         Entering does not wait for the connection: a relay that is down is no error here, see `wait_online`.
         Leaving closes at once; call `settle` before, where something should still go out.
         """
         raise NotImplementedError
 
-    async def wait_online(self, timeout: float = 10.0) -> None:
+    async def wait_online(self, timeout_seconds: float = 10.0) -> None:
         """Wait until the relay has answered and every line is attached.
 
         Raises:
-            RelayUnreachable, NotARelay: not within `timeout` seconds; says why.
+            RelayUnreachable, NotARelay: not within `timeout_seconds` seconds; says why.
             TherapistTokenNeeded: the relay does not register this therapist.
         """
         raise NotImplementedError
@@ -302,16 +315,16 @@ class Device:
         """What happens from now on, and first every message that no `events()` told before. One consumer."""
         raise NotImplementedError
 
-    async def settle(self, timeout: float = 30.0, *, idle_seconds: float = 0.0) -> None:
-        """Wait until the relay has everything of ours and all that waits for us was read; due receipts go now.
+    async def settle(self, timeout_seconds: float = 30.0, *, idle_seconds: float = 0.0) -> None:
+        """Wait until the relay has all of ours and all that waits for us was read; due receipts go.
 
         Args:
-            timeout: Seconds at most.
+            timeout_seconds: Seconds at most.
             idle_seconds: Also wait until nothing has arrived for so long.
 
         Raises:
             SettleTimedOut: what was not handed over stays queued.
-            RelayUnreachable: no connection within `timeout`.
+            RelayUnreachable: no connection within `timeout_seconds`.
         """
         raise NotImplementedError
 
@@ -324,7 +337,7 @@ class Device:
         raise NotImplementedError
 
     async def connect(self, link: str, *, name: str | None = None, hurry: bool = False) -> LineSummary:
-        """Client: open the line that an invitation offers. Waits a random 5 to 60 s before the drop unless `hurry`.
+        """Client: open the line that an invitation offers; waits 5 to 60 s first unless `hurry`.
 
         Texts may be sent as soon as this returns; they wait in the line's channel for the therapist.
 

@@ -214,7 +214,7 @@ class CannotBeContacted(Refused):
 
     def __init__(self) -> None:
         super().__init__(
-            "This therapist cannot be contacted now (no current keys at the relay); try again later or ask for help."
+            "This therapist cannot be contacted now (no current keys at the relay); try again later."
         )
 
 

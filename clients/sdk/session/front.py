@@ -1,17 +1,17 @@
 """Between a live session and what a person (or a program) sees of it.
 
-A *front end* runs inside the session's child process (S7) and is the only thing there that knows a screen or a
-script. It is named to the child as `module:function`; the function is
+A *front end* runs inside the session's child process (S7) and is the only thing there that knows a screen
+or a script. It is named to the child as `module:function`; the function is
 
     async def run(session: SessionPort) -> None
 
-It reads `session.events()` until `Ended` has come, and returns. It may return earlier (the child then ends the
-session as if `end()` had been called). Raising is a panic: all is wiped, the peer sees silence.
+It reads `session.events()` until `Ended` has come, and returns. It may return earlier (the child then ends
+the session as if `end()` had been called). Raising is a panic: all is wiped, the peer sees silence.
 
 Front ends that exist: `clients.sdk.session.scripted:run` (turns from a list), `clients.sdk.session.pipe:run` (a
 program that wants the texts itself), `clients.terminal.session_view:run` (a person, on the terminal that the
-child inherits: its stdin, stdout and stderr are the parent's, so a parent with a screen of its own must let go
-of it first).
+child inherits: its stdin, stdout and stderr are the parent's, so a parent with a screen of its own must let
+go of it first).
 
 A front end keeps no text after `Ended`, writes none to a file or log, and starts no process.
 """
@@ -160,6 +160,10 @@ class SessionPort(Protocol):
 
     def panic(self) -> None:
         """Wipe and leave at once, without a word to the peer. Does not return to a usable session."""
+        ...
+
+    def commands(self) -> AsyncIterator[tuple[str, str]]:
+        """What the parent sends by `SessionHandle.command`, until the session is over. One consumer."""
         ...
 
     def report(self, kind: str, value: str) -> None:

@@ -4,16 +4,16 @@
         await session.start(front="clients.terminal.session_view:run")
         result = await session.wait()
 
-The parent never sees the session's texts or keys (S7): a `SessionResult` holds counts, and texts only where the
-front end itself reported them (`scripted` when asked, `pipe` always).
+The parent never sees the session's texts or keys (S7): a `SessionResult` holds counts, and texts only where
+the front end itself reported them (`scripted` when asked, `pipe` always).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from clients.sdk.session.front import EndReason
 
@@ -41,7 +41,7 @@ class SessionResult:
 class SessionHandle:
     """One live session. Use as an async context manager: leaving it ends a session that still runs."""
 
-    async def __aenter__(self) -> SessionHandle:
+    async def __aenter__(self) -> Self:
         raise NotImplementedError
 
     async def __aexit__(
@@ -55,18 +55,18 @@ class SessionHandle:
         front: str = TERMINAL,
         options: Mapping[str, str] | None = None,
         script: str | None = None,
-        timeout: float = 600.0,
+        timeout_seconds: float = 600.0,
     ) -> None:
         """Bring the session about: OFFER, JOIN, WELCOME (S1); returns when both sides hold the group.
 
-        As therapist the peer is offered "now" and waited for; as client the offer is waited for. The front end runs
-        from that moment in the child, on the terminal that this process owns.
+        As therapist the peer is offered "now" and waited for; as client the offer is waited for. From then on the
+        front end runs in the child, on the terminal that this process owns.
 
         Args:
             front: Front end as `module:function`.
             options: Strings for the front end.
             script: Content of a script file for `SCRIPTED` (`options["script"]`).
-            timeout: Seconds to wait for the other side.
+            timeout_seconds: Seconds to wait for the other side.
 
         Raises:
             TimedOut: the other side did not come.
@@ -75,13 +75,21 @@ class SessionHandle:
         """
         raise NotImplementedError
 
-    async def wait(self, timeout: float | None = None) -> SessionResult:
+    async def wait(self, timeout_seconds: float | None = None) -> SessionResult:
         """Wait until the session is over.
 
         Raises:
-            TimedOut: `timeout` seconds went by; the session goes on.
+            TimedOut: `timeout_seconds` seconds went by; the session goes on.
             SessionFailed: the child died.
         """
+        raise NotImplementedError
+
+    def command(self, kind: str, value: str) -> None:
+        """Hand something to the front end (`SessionPort.commands`); `pipe` takes ("text", TEXT) and ("end", "")."""
+        raise NotImplementedError
+
+    def reports(self) -> AsyncIterator[tuple[str, str]]:
+        """What the front end reports, as it comes, until the session is over. One consumer."""
         raise NotImplementedError
 
     async def end(self) -> None:
