@@ -1,7 +1,7 @@
 """Labelled operations of RFC 9420: the one place where "MLS 1.0 " is put in front of a label.
 
 Sections 5.1.2 (SignWithLabel), 5.1.3 (EncryptWithLabel), 5.2 (references), 8 (ExpandWithLabel), 9.1
-(DeriveTreeSecret). Labels are ASCII strings without the prefix.
+(DeriveTreeSecret). Labels are strings without the prefix, encoded in UTF-8 (all of the RFC's are ASCII).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PREFIX: Final = b"MLS 1.0 "
 
 def _labelled(label: str, content: bytes) -> bytes:
     """``struct { opaque label<V>; opaque content<V>; }`` with the prefix put in front of the label."""
-    return encode_opaque(PREFIX + label.encode("ascii")) + encode_length(len(content)) + content
+    return encode_opaque(PREFIX + label.encode("utf-8")) + encode_length(len(content)) + content
 
 
 def expand_with_label(suite: CipherSuite, secret: bytes, label: str, context: bytes, length: int) -> bytes:
@@ -86,7 +86,7 @@ def decrypt_with_label(
 
 def ref_hash(suite: CipherSuite, label: str, value: bytes) -> bytes:
     """RefHash (section 5.2). ``label`` is the whole label: this function puts no prefix in front."""
-    return suite.hash(encode_opaque(label.encode("ascii")) + encode_opaque(value))
+    return suite.hash(encode_opaque(label.encode("utf-8")) + encode_opaque(value))
 
 
 def make_key_package_ref(suite: CipherSuite, key_package: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Types for what must never be printed: key material and text.
 
 A ``Secret`` or ``Plaintext`` shows itself as ``<redacted>`` in every repr, so that a traceback, a log line or
-a failed comparison cannot show the content. Reading it takes an explicit ``reveal()``; an import contract lists
-who may use this module. CPython cannot guarantee erasure of memory, so neither type pretends to.
+a failed comparison cannot show the content. Reading it takes an explicit ``reveal()``; an import contract
+lists who may use this module. CPython cannot guarantee erasure of memory, so neither type pretends to.
 """
 
 from __future__ import annotations
