@@ -1,0 +1,1 @@
+"""Checks of official MLS test vectors, one module per kind of file."""
