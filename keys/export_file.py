@@ -3,12 +3,13 @@
     struct {
         KeyBlock block;          /* keys.passphrase, magic "AMANATEX" */
         opaque   nonce[24];
-        opaque   sealed[];       /* XChaCha20-Poly1305(key, nonce, aad = block, content) to the end of the file */
+        opaque   sealed[];       /* XChaCha20-Poly1305(key, nonce, aad = block, content), to the end */
     } ExportFile;
 
-What an export holds is the SDK's business (CHANNELS R9: identity and device signature keys, per line group id,
-epoch number, R and settings, and texts; never ratchets, exporter secrets or HPKE private keys). This module only
-makes sure that it is unreadable without the passphrase, and that damage is told apart from a wrong one.
+What an export holds is the SDK's business (CHANNELS R9: identity and device signature keys, per line group
+id, epoch number, R and settings, and texts; never ratchets, exporter secrets or HPKE private keys). This
+module only makes sure that it is unreadable without the passphrase, and that damage is told apart from a
+wrong one.
 """
 
 from __future__ import annotations

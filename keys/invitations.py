@@ -1,6 +1,7 @@
 """Invitations: a link that names one therapist and admits one client (DESIGN section 6).
 
-    https://HOST[:PORT]/i#FRAGMENT        or, for a relay on this very machine, http://127.0.0.1:PORT/i#FRAGMENT
+    https://HOST[:PORT]/i#FRAGMENT        or, for a relay on this very machine,
+    http://127.0.0.1:PORT/i#FRAGMENT
 
 The fragment never reaches a server: browsers do not send it. It is unpadded base64url (RFC 4648 section 5) of
 

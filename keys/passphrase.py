@@ -1,7 +1,8 @@
 """From a passphrase to a key: the *key block* that vault and exports begin with.
 
-A random 32-byte key encrypts the content; the key block holds that key, wrapped under Argon2id of the passphrase
-(RFC 9106, libsodium's `crypto_pwhash_argon2id`), so that changing the passphrase rewrites 138 bytes.
+A random 32-byte key encrypts the content; the key block holds that key, wrapped under Argon2id of the
+passphrase (RFC 9106, libsodium's `crypto_pwhash_argon2id`), so that changing the passphrase rewrites 142
+bytes.
 
     struct {
         opaque magic[8];             /* what kind of file this is */
@@ -10,7 +11,7 @@ A random 32-byte key encrypts the content; the key block holds that key, wrapped
         uint64 memlimit_bytes;
         opaque salt[16];
         opaque nonce[24];
-        opaque wrapped[48];          /* XChaCha20-Poly1305(Argon2id(…), nonce, aad = everything above but nonce) */
+        opaque wrapped[48];          /* XChaCha20-Poly1305(Argon2id(…), nonce, aad = magic to salt) */
         opaque checksum[32];         /* SHA-256 of everything above */
     } KeyBlock;
 
@@ -30,8 +31,8 @@ from typing import Final
 from nacl.bindings import (
     crypto_aead_xchacha20poly1305_ietf_decrypt,
     crypto_aead_xchacha20poly1305_ietf_encrypt,
-    crypto_pwhash_ALG_ARGON2ID13,
     crypto_pwhash_alg,
+    crypto_pwhash_ALG_ARGON2ID13,
 )
 from nacl.exceptions import CryptoError
 
