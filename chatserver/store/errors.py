@@ -1,16 +1,18 @@
-"""Errors of the relay's store, by blame. Each message is one sentence that says what to do, and holds no stored bytes.
+"""Errors of the relay's store, by blame.
 
-A caller that only wants to answer `STORE_FAILED` catches `StoreError`; `StoreUsageError` is our own mistake and is
-deliberately no `StoreError`, so that it is never taken for a full disk.
+Each message is one sentence that says what to do, and holds no stored bytes.
+
+A caller that only wants to answer `STORE_FAILED` catches `StoreError`; `StoreUsageError` is our own mistake
+and is deliberately no `StoreError`, so that it is never taken for a full disk.
 """
 
 
 class StoreUsageError(Exception):
-    """Our caller broke the contract of the store: an argument of a wrong length, the `live` class, a closed store."""
+    """Our caller broke the contract: an argument of a wrong length, the `live` class, a closed store."""
 
 
 class StoreError(Exception):
-    """The store could not do what was asked; nothing of the request that got this was acknowledged or kept."""
+    """The store could not do what was asked; nothing of that request was acknowledged or kept."""
 
 
 class StoreMissing(StoreError):
@@ -22,7 +24,7 @@ class StoreExists(StoreError):
 
 
 class StoreDamaged(StoreError):
-    """The file is no store of ours, or its pages contradict each other."""
+    """The file is no store of ours, its pages contradict each other, or the disk lost what was written."""
 
 
 class StoreTooNew(StoreError):
@@ -43,3 +45,7 @@ class StoreReadOnly(StoreError):
 
 class StoreOverloaded(StoreError):
     """More requests wait than `StoreSettings.max_queued`; ask again later."""
+
+
+DAMAGED = "the store is damaged; put a copy back, or make a new one with `amanat-relay init`"
+"""What `StoreDamaged` says when pages contradict each other."""

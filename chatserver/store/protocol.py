@@ -1,19 +1,20 @@
 """What the relay asks of its store: one protocol, several implementations, one test suite for all of them.
 
-The store keeps channels of the class `stored` (R3 to R6 of CHANNELS.md), inboxes (R21), contact bundles and admissions
-(DESIGN section 6). It judges nothing else: no rates, no signatures, no frames. Invariants of every implementation:
+The store keeps channels of the class `stored` (R3 to R6 of CHANNELS.md), inboxes (R21), contact bundles and
+admissions (DESIGN section 6). It judges nothing else: no rates, no signatures, no frames. Invariants of every
+implementation:
 
-* A result of a call that changed something exists only after the change is on disk (R4), together with everything
-  asked before it. Results of one store resolve in the order in which the calls were made.
-* A refusal is a result (`Refused`), because it is the peer's business; an exception means that nothing was done:
-  `StoreError` when the store failed, `StoreUsageError` when we did.
+* A result of a call that changed something exists only after the change is on disk (R4), together with
+  everything asked before it. Results of one store resolve in the order in which the calls were made.
+* A refusal is a result (`Refused`), because it is the peer's business; an exception means that nothing was
+  done: `StoreError` when the store failed, `StoreUsageError` when we did.
 * Cancelling the wait for a call does not undo the call.
 * No time finer than a day: the caller says which day it is, in whole UTC days since 1970.
 * Secrets come in hashed (`hash_token`), so that the store never sees a token.
 * A cell, drop, admission or channel is kept through its expiry day and goes on the day after (`expire`).
 
-Deliberately not here: the class `live`, which lives in the relay's memory only (R6) and is refused; who is attached to
-what at the moment; fan-out.
+Deliberately not here: the class `live`, which lives in the relay's memory only (R6) and is refused; who is
+attached to what at the moment; fan-out.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ CELL_BYTES = 16_384
 
 
 def hash_token(token: bytes) -> TokenHash:
-    """SHA-256 of a slot token (R3), an admission value or a therapist's token: the form in which a store keeps it."""
+    """SHA-256 of a slot token (R3), an admission value or a therapist's token: how a store keeps it."""
     return TokenHash(hashlib.sha256(token).digest())
 
 
@@ -71,6 +72,7 @@ class StoreSettings:
         untouched_days: days without ATTACH, DEPOSIT or acknowledgement after which a channel goes (R6).
         inbox_days: days that a first contact waits (R21).
         max_cells_per_channel: cells waiting in one channel; one closing cell more is taken (R5).
+        admission_days: the longest time that an invitation may be admitted for.
         inbox_max_waiting: first contacts waiting in one inbox (R21).
         max_queued: calls waiting for the writer; more raise `StoreOverloaded`. 4,096 cells are 64 MiB.
         max_batch: calls in one transaction, so that no caller waits for an endless one.
@@ -84,6 +86,7 @@ class StoreSettings:
     tombstone_days: int = 90
     untouched_days: int = 90
     inbox_days: int = 30
+    admission_days: int = 31
     max_cells_per_channel: int = 1_024
     inbox_max_waiting: int = 256
     max_queued: int = 4_096
@@ -155,7 +158,8 @@ class Deposited:
 
     Attributes:
         seq: the cell's number, from 1.
-        duplicate: the deposit id was known and its cell still exists; nothing was written, nothing is to be fanned out.
+        duplicate: the deposit id was known and its cell still exists; nothing was written, nothing is to be
+        fanned out.
         created: this call created the channel.
         incarnation: the channel's incarnation.
     """
@@ -269,12 +273,18 @@ class StoreCounts:
 
 
 class Store(Protocol):
-    """The relay's store. Every method may raise `StoreError` (nothing done) and `StoreUsageError` (our mistake)."""
+    """The relay's store.
+
+    Every method may raise `StoreError` (nothing done) and `StoreUsageError` (our mistake).
+    """
 
     async def attach(
         self, channel: ChannelRef, token_hash: TokenHash, *, today: Day, may_create: bool = True
     ) -> Attached | Refused:
-        """Find or create the channel and the slot (R3). Refusals: GONE, CREATION_LIMIT, FULL. Touches the channel."""
+        """Find or create the channel and the slot (R3).
+
+        Refusals: GONE, CREATION_LIMIT, FULL. Touches the channel.
+        """
         ...
 
     async def deposit(
@@ -287,42 +297,48 @@ class Store(Protocol):
         today: Day,
         may_create: bool = True,
     ) -> Deposited | Refused:
-        """Append a cell (R4, R5). Refusals in this order: GONE, CREATION_LIMIT, CLOSED, QUOTA. Touches the channel."""
+        """Append a cell (R4, R5).
+
+        Refusals in this order: GONE, CREATION_LIMIT, CLOSED, QUOTA. Touches the channel.
+        """
         ...
 
     async def ack(
         self, channel_id: ChannelId, token_hash: TokenHash, seq: int, *, today: Day
     ) -> Acknowledged | Refused:
-        """Acknowledge for one's own slot all cells up to `seq`; delete what all slots have acknowledged (R3, R6).
+        """Acknowledge all cells up to `seq` for one's own slot (R3).
 
-        An acknowledgement below the present one changes nothing. Refusals: GONE, NOT_ATTACHED, ACK_BEYOND_HEAD.
+        What all slots have acknowledged is deleted in the same transaction (R6). An acknowledgement below the
+        present one changes nothing. Refusals: GONE, NOT_ATTACHED, ACK_BEYOND_HEAD.
         """
         ...
 
     async def read(self, channel_id: ChannelId, position: int, *, max_cells: int = 64) -> CellPage | Refused:
-        """Cells after `position`, holes as ranges, at most `max_cells` items. Refusals: GONE, NOT_ATTACHED (unknown).
+        """Cells after `position`, holes as ranges, at most `max_cells` items.
 
-        A position beyond the head gives an empty page whose `position` is the head.
+        A position beyond the head gives an empty page whose `position` is the head. Refusals: GONE,
+        NOT_ATTACHED (no such channel).
         """
         ...
 
     async def open_inbox(
         self, identity_key: bytes, *, token_hash: TokenHash | None, admit_all: bool, today: Day
     ) -> InboxOpened | Refused:
-        """The inbox of an identity key whose signature the relay has verified; registers an unknown one (R21).
+        """The inbox of an identity key whose signature the relay has verified (R21).
 
-        Registering needs `admit_all`, or a one-use token, which is consumed in the same transaction; an inbox that
-        exists consumes nothing. Refusals: TOKEN_REQUIRED, TOKEN_INVALID.
+        An unknown key is registered: that needs `admit_all`, or a one-use token, which is consumed in the
+        same transaction; an inbox that exists consumes nothing. Refusals: TOKEN_REQUIRED, TOKEN_INVALID.
         """
         ...
 
     async def drop(
         self, inbox_id: InboxId, *, drop_id: bytes, body: bytes, admit_hash: TokenHash | None, today: Day
     ) -> Done | Refused:
-        """Put a first contact into an inbox (R21). `admit_hash=None` means that the relay has judged admission itself.
+        """Put a first contact into an inbox (R21).
 
-        An admission is used up in the same transaction; the same drop id with the same admission is `repeated`, even
-        after the drop was acknowledged. Refusals: NOT_REGISTERED, ADMISSION_UNKNOWN, ADMISSION_USED, INBOX_FULL.
+        `admit_hash=None` means that the relay has judged admission itself. An admission is used up in the
+        same transaction; the same drop id with the same admission is `repeated`, even after the drop was
+        acknowledged. Refusals: NOT_REGISTERED, ADMISSION_UNKNOWN, ADMISSION_USED, INBOX_FULL.
         """
         ...
 
@@ -339,20 +355,24 @@ class Store(Protocol):
     async def admit(
         self, inbox_id: InboxId, admit_hash: TokenHash, *, expires_day: Day, today: Day
     ) -> Done | Refused:
-        """Let one first contact with this admission value into the inbox, through `expires_day`. Refusal: NOT_REGISTERED.
+        """Let one first contact with this admission value into the inbox.
 
-        The store keeps SHA-256(inbox id ‖ admit hash), so that it holds no list of invitations per therapist.
+        It holds through `expires_day`, at most `admission_days` from today. Refusal: NOT_REGISTERED. The
+        store keeps SHA-256(inbox id ‖ admit hash), so that it holds no list of invitations per therapist.
         """
         ...
 
     async def publish_bundle(
         self, identity_key: bytes, *, bundle: bytes, serial: int, not_after_day: Day
     ) -> Done | Refused:
-        """Replace a registered therapist's bundle by one of a higher serial. Refusals: NOT_REGISTERED, BUNDLE_OLD."""
+        """Replace a registered therapist's bundle by one of a higher serial.
+
+        Refusals: NOT_REGISTERED, BUNDLE_OLD.
+        """
         ...
 
     async def bundles(self, *, bits: int, prefix: int) -> tuple[bytes, ...]:
-        """All bundles whose SHA-256(identity key) begins with the `bits` bits `prefix`, in the order of that hash."""
+        """All bundles whose SHA-256(identity key) begins with the `bits` bits `prefix`, in its order."""
         ...
 
     async def add_therapist_token(self, token_hash: TokenHash, *, expires_day: Day) -> Done:
@@ -360,7 +380,10 @@ class Store(Protocol):
         ...
 
     async def expire(self, *, today: Day) -> ExpiryReport:
-        """Remove everything whose last day has passed (R6, R21). Call once at start and whenever the day changes."""
+        """Remove everything whose last day has passed (R6, R21).
+
+        Call once at start and whenever the day changes.
+        """
         ...
 
     async def counts(self) -> StoreCounts:
@@ -368,7 +391,7 @@ class Store(Protocol):
         ...
 
     async def erase(self) -> bool:
-        """Erase now what was deleted (H1); True if no deleted byte remains, False if somebody else keeps it busy."""
+        """Erase now what was deleted (H1); False if a stranger keeps the files busy."""
         ...
 
     async def close(self) -> None:

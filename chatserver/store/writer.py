@@ -1,0 +1,299 @@
+"""The one writer of a SQLite store: a thread that commits in groups and erases behind itself.
+
+Theory of operation. The event loop queues requests; the thread takes everything that waits (up to
+`max_batch`), does it in one transaction, commits (SQLite syncs the log once, `synchronous=FULL`) and sends
+all results back in one hop to the loop, in the order in which they were asked. While it waits for the disk
+the next batch gathers: that is the group commit; no timer, no delay. Reads go the same way, so a result never
+shows what is not on disk.
+
+Fate sharing: a request that raises undoes its batch, and every request in it gets an error; the peers ask
+again. Checks therefore happen before queueing, and refusals are results.
+
+Erasure (H1): after a batch that changed anything the thread erases within `erase_seconds`, or at once when
+the log exceeds `wal_limit_bytes`. If that is overdue because a stranger reads the file, requests that bring
+new bodies wait, while acknowledgements and reads go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from chatserver.store.database import Database, is_fatal, translate
+from chatserver.store.erasure import erase
+from chatserver.store.errors import StoreError, StoreOverloaded, StoreUsageError
+from chatserver.store.protocol import StoreSettings
+
+T = TypeVar("T")
+
+Step = Callable[[sqlite3.Connection], T]
+"""Part of a transaction; raises nothing but `sqlite3.Error`."""
+
+ERASE_RETRY_SECONDS = 0.1
+"""Pause after an attempt that found the store busy."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Request(Generic[T]):
+    """A step and the future that waits for it. A request without a step asks for erasure."""
+
+    step: Step[T] | None
+    future: asyncio.Future[T]
+    brings_body: bool
+    result: T | None = None
+    error: StoreError | None = None
+
+
+@dataclass(slots=True)
+class _State:
+    """What the thread alone reads and writes."""
+
+    held: list[Request[Any]] = field(default_factory=list)
+    dirty_since: float | None = None
+    next_attempt: float = 0.0
+    overdue: bool = False
+    broken: StoreError | None = None
+
+
+class Writer:
+    """Owns the database in a thread of its own.
+
+    Args:
+        open_database: called in the thread; what it raises, `start` raises.
+        settings: see `StoreSettings`.
+        monotonic: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        open_database: Callable[[], Database],
+        *,
+        settings: StoreSettings,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open_database = open_database
+        self._settings = settings
+        self._monotonic = monotonic
+        self._queue: queue.SimpleQueue[Request[Any] | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._closing = False
+        self._state = _State()
+        self._loop = asyncio.get_running_loop()
+        self._stopped: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, name="amanat-store", daemon=True)
+        self._started: asyncio.Future[None] = self._loop.create_future()
+
+    async def start(self) -> None:
+        """Open the store.
+
+        Raises:
+            StoreError: as `open_database` says.
+        """
+        self._thread.start()
+        await self._started
+
+    def submit(self, step: Step[T] | None, *, brings_body: bool = False) -> asyncio.Future[T]:
+        """Queue a step; the future resolves after the commit. To be called in the loop's thread.
+
+        Raises:
+            StoreUsageError: the store is closed.
+            StoreOverloaded: too many requests wait.
+        """
+        if self._closing:
+            raise StoreUsageError("the store is closed")
+        if self._waiting >= self._settings.max_queued:
+            raise StoreOverloaded("the store has more requests waiting than it may queue; ask again later")
+        request = Request[T](step=step, future=self._loop.create_future(), brings_body=brings_body)
+        self._waiting += 1
+        self._queue.put(request)
+        return request.future
+
+    async def stop(self) -> None:
+        """Finish what is queued, erase, close the files, end the thread.
+
+        A second call waits for the first.
+        """
+        if not self._closing:
+            self._closing = True
+            self._queue.put(None)
+        await asyncio.shield(self._stopped)
+
+    # ---------------------------------------------------------------------------------- in the loop's thread
+
+    def _resolve(self, requests: list[Request[Any]]) -> None:
+        self._waiting -= len(requests)
+        for request in requests:
+            if request.future.done():  # the caller gave up waiting; what it asked for was done all the same
+                continue
+            if request.error is not None:
+                request.future.set_exception(request.error)
+            else:
+                request.future.set_result(request.result)
+
+    @staticmethod
+    def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    def _hop(self, callback: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # the loop was closed without closing the store; nobody is left to be told
+            self._closing = True
+
+    # -------------------------------------------------------------------------------- in the writer's thread
+
+    def _run(self) -> None:
+        try:
+            database = self._open_database()
+        except Exception as error:  # noqa: BLE001 (handed to the caller of start, whatever it is)
+            self._closing = True
+            self._hop(self._settle, self._started, error)
+            return
+        failure: Exception | None = None
+        try:
+            self._try_erase(database)  # what a crash left behind
+            self._hop(self._settle, self._started, None)
+            while self._turn(database):
+                pass
+            self._finish(database)
+        except Exception as caught:  # noqa: BLE001 (handed to the caller of stop, whatever it is)
+            failure = caught
+        finally:
+            database.close()
+            self._hop(self._settle, self._stopped, failure)
+
+    def _turn(self, database: Database) -> bool:
+        """Take what waits, do it, erase if it is time. False when the store is to close."""
+        batch, go_on = self._collect()
+        if batch:
+            self._do(database, batch)
+        if self._erasure_due(database):
+            self._try_erase(database)
+            if not self._state.overdue and self._state.held:
+                held, self._state.held = self._state.held, []
+                self._do(database, held)
+        return go_on
+
+    def _finish(self, database: Database) -> None:
+        self._try_erase(database)
+        held, self._state.held = self._state.held, []
+        self._do(database, held)
+        self._try_erase(database)
+
+    def _collect(self) -> tuple[list[Request[Any]], bool]:
+        batch: list[Request[Any]] = []
+        try:
+            first = self._queue.get(timeout=self._seconds_to_erasure())
+            while first is not None:
+                batch.append(first)
+                if len(batch) >= self._settings.max_batch:
+                    break
+                first = self._queue.get_nowait()
+            else:
+                return batch, False
+        except queue.Empty:
+            pass
+        return batch, True
+
+    def _do(self, database: Database, requests: list[Request[Any]]) -> None:
+        if self._state.overdue:  # H1: deposits wait while the erasure of a log too long is overdue
+            self._state.held += [request for request in requests if request.brings_body]
+            requests = [request for request in requests if not request.brings_body]
+        steps = [request for request in requests if request.step is not None]
+        if steps:
+            self._commit(database, steps)
+            self._hop(self._resolve, steps)
+        erasures = [request for request in requests if request.step is None]
+        if erasures:
+            erased = self._try_erase(database)
+            for request in erasures:
+                request.result = erased
+            self._hop(self._resolve, erasures)
+
+    def _commit(self, database: Database, requests: list[Request[Any]]) -> None:
+        """One transaction for all; results stand in the requests only when it is on disk (R4)."""
+        if self._state.broken is not None:
+            self._fail(requests, self._state.broken)
+            return
+        db = database.connection
+        try:
+            database.writer_lock.acquire()
+            try:
+                before = db.total_changes
+                db.execute("BEGIN IMMEDIATE")
+                results = [request.step(db) for request in requests if request.step is not None]
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            finally:
+                database.writer_lock.release()
+        except Exception as error:  # noqa: BLE001 (each caller gets it, as one clear sentence)
+            self._mark_dirty()  # pages spilled into the log before the rollback are deleted bytes too
+            failure = translate(error)
+            if is_fatal(failure):
+                self._state.broken = failure
+            self._fail(requests, failure)
+            return
+        for request, result in zip(requests, results, strict=True):
+            request.result = result
+        if db.total_changes != before:
+            self._mark_dirty()
+
+    @staticmethod
+    def _fail(requests: list[Request[Any]], failure: StoreError) -> None:
+        for request in requests:
+            request.error = translate(failure)
+
+    def _mark_dirty(self) -> None:
+        if self._state.dirty_since is None:
+            self._state.dirty_since = self._monotonic()
+
+    def _seconds_to_erasure(self) -> float | None:
+        if self._state.dirty_since is None:
+            return None
+        due = max(self._state.dirty_since + self._settings.erase_seconds, self._state.next_attempt)
+        if self._state.overdue:
+            due = self._state.next_attempt
+        return max(0.0, due - self._monotonic())
+
+    def _erasure_due(self, database: Database) -> bool:
+        if self._state.dirty_since is None:
+            return False
+        if self._monotonic() < self._state.next_attempt:
+            return False
+        return self._seconds_to_erasure() == 0.0 or database.wal_bytes() > self._settings.wal_limit_bytes
+
+    def _try_erase(self, database: Database) -> bool:
+        """H1. A failure here loses nothing: the log is still whole, and the next attempt comes soon."""
+        erased = False
+        try:
+            database.writer_lock.acquire()
+            try:
+                erased = erase(database)
+            finally:
+                database.writer_lock.release()
+        except Exception as error:  # noqa: BLE001 (remembered; later requests get it as one clear sentence)
+            failure = translate(error)
+            if is_fatal(failure):
+                self._state.broken = failure
+        if erased:
+            self._state.dirty_since = None
+            self._state.overdue = False
+        else:
+            self._mark_dirty()
+            self._state.next_attempt = self._monotonic() + ERASE_RETRY_SECONDS
+            self._state.overdue = database.wal_bytes() > self._settings.wal_limit_bytes
+        return erased
