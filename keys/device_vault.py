@@ -52,6 +52,8 @@ from keys.vault_files import (
 from keys.vault_schema import MIGRATIONS, Connection, Migration, migrate
 
 MAGIC: Final = b"AMANATVK"
+_PAGE_BYTES: Final = 4096
+"""SQLCipher 4's page. A finished database is never shorter."""
 _LOG_LIMIT_BYTES: Final = 1 << 20
 _COMMITS_BETWEEN_LOOKS: Final = 16
 
@@ -328,6 +330,9 @@ def _connect(path: Path, key: Secret) -> Connection:
 
 def _open_database(path: Path, key: Secret, migrations: Sequence[Migration]) -> Connection:
     """Open and check a database; on failure nothing of it was changed and the connection is closed."""
+    if path.stat().st_size < _PAGE_BYTES:
+        # SQLite would take what is not even one page for a new database, and open it empty.
+        raise VaultDamaged("vault.db")
     connection = None
     try:
         with _damage_reported():

@@ -30,6 +30,7 @@ from keys.vault import VaultTooNew
 
 MAGIC: Final = b"AMANATEX"
 _NONCE_BYTES: Final = 24
+_TAG_BYTES: Final = 16
 
 
 class ExportDamaged(Exception):
@@ -70,7 +71,7 @@ def open_export(data: bytes, passphrase: str) -> bytes:
     """
     block, rest = data[:KEY_BLOCK_BYTES], data[KEY_BLOCK_BYTES:]
     nonce, sealed = rest[:_NONCE_BYTES], rest[_NONCE_BYTES:]
-    if len(nonce) != _NONCE_BYTES:
+    if len(nonce) != _NONCE_BYTES or len(sealed) < _TAG_BYTES:
         raise ExportDamaged
     try:
         key = open_key(block, passphrase, magic=MAGIC)
