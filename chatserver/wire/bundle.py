@@ -1,8 +1,9 @@
 """SignedBundle: how a therapist's contact bundle travels to the relay and to clients (DESIGN section 6).
 
-The content (certificates, device list, inbox, KeyPackages) is opaque here; `keys.contact` reads it. The relay checks
-the signature so that nobody can publish for another, the serial so that nobody can put an old one back, and the day so
-that a forgotten one goes. The client checks everything again and trusts only the fingerprint that it came with.
+The content (certificates, device list, inbox, KeyPackages) is opaque here; `keys.contact` reads it. The relay
+checks the signature so that nobody can publish for another, the serial so that nobody can put an old one
+back, and the day so that a forgotten one goes. The client checks everything again and trusts only the
+fingerprint that it came with.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class SignedBundle:
 
 
 def sign_bundle(private_seed: bytes, *, not_after_day: int, serial: int, content: bytes) -> SignedBundle:
-    """Make a bundle. The caller publishes it while its inbox is open and keeps the serial for the next time."""
+    """Make a bundle; the caller publishes it while its inbox is open, and keeps the serial."""
     identity_key = signing.public_key(private_seed)
     signature = signing.sign(
         private_seed,

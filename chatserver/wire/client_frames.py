@@ -1,10 +1,11 @@
 """Frames that a client sends: one dataclass each, with the syntax above its reader and writer.
 
-A frame is `u8 type ‖ fields`, big-endian, one per binary WebSocket message. `decode` of each class gets the whole
-message, type byte included, and rejects anything but the exact length. `request` is a number that the client chooses
-and that the answer repeats; it must not be one that is still unanswered.
+A frame is `u8 type ‖ fields`, big-endian, one per binary WebSocket message. `decode` of each class gets the
+whole message, type byte included, and rejects anything but the exact length. `request` is a number that the
+client chooses and that the answer repeats; it must not be one that is still unanswered.
 
-Rules: R2 (class, readers, k), R3 (ATTACH), R4 (DEPOSIT), R21 (inboxes). Meaning of the answers: `server_frames`.
+Rules: R2 (class, readers, k), R3 (ATTACH), R4 (DEPOSIT), R21 (inboxes). Meaning of the answers:
+`server_frames`.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def _readers(value: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """First frame of a connection, within the relay's handshake time. Answer: SERVER_HELLO or FAILED(BAD_VERSION)."""
+    """First frame of a connection. Answer: SERVER_HELLO or FAILED(BAD_VERSION)."""
 
     TYPE: ClassVar[int] = 0x01
     version: int
@@ -124,8 +125,8 @@ class Attach:
         k: the 32-byte address secret.
         token: 32 random bytes that hold the slot.
         incarnation: the one to which `position` belongs; zeros if none is known.
-        position: number of the last cell that the device has processed; the relay starts after it, or at 1 if the
-            channel's incarnation is another.
+        position: number of the last cell that the device has processed; the relay starts after it, or at 1 if
+            the channel's incarnation is another.
     """
 
     TYPE: ClassVar[int] = 0x02
@@ -413,7 +414,7 @@ class Drop:
     body: bytes
 
     def encode(self) -> bytes:
-        """`u8 0x15; u32 request; inbox_id[16]; u8 admission; admission_value<V>; drop_id[16]; body[16384]`."""
+        """`u8 0x15; u32 request; inbox_id[16]; u8 admission; value<V>; drop_id[16]; body[16384]`."""
         if len(self.body) != DROP_BYTES or len(self.drop_id) != DROP_ID_BYTES:
             raise ValueError("a drop has an id of 16 bytes and a body of 16,384 bytes")
         head = _DROP.pack(self.TYPE, self.request, self.inbox_id, self.admission)

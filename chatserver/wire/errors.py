@@ -1,13 +1,14 @@
 """Error codes of wire protocol v1: what each means, whose fault it is, and whether the connection ends.
 
-A code travels in REFUSED (one request was not done; the connection goes on) or in FAILED (the connection ends). A peer
-that does not know a code treats it as the generic one of its range: below 256 refused, from 256 on failed.
-Errors never carry content of the peer's bytes.
+A code travels in REFUSED (one request was not done; the connection goes on) or in FAILED (the connection
+ends). A peer that does not know a code goes by its range: below 256 refused, from 256 on failed. Errors never
+carry content of the peer's bytes.
 """
 
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+from typing import Self
 
 from crypto.codec import CodecError
 
@@ -30,7 +31,7 @@ class ErrorCode(IntEnum):
     closes: bool
     sentence: str
 
-    def __new__(cls, value: int, blame: Blame, sentence: str) -> ErrorCode:
+    def __new__(cls, value: int, blame: Blame, sentence: str) -> Self:
         """A code at or above 256 closes the connection."""
         member = int.__new__(cls, value)
         member._value_ = value

@@ -1,7 +1,7 @@
-"""All frames of wire protocol v1 under one roof, and the three functions that turn them into messages and back.
+"""All frames of wire protocol v1 under one roof, and the functions that make messages of them and back.
 
-One frame is one binary WebSocket message: `u8 type ‖ fields`. Types below 0x80 go to the relay, the others come from it.
-The frames stand in `client_frames` and `server_frames`; import them from here.
+One frame is one binary WebSocket message: `u8 type ‖ fields`. Types below 0x80 go to the relay, the others
+come from it. The frames stand in `client_frames` and `server_frames`; import them from here.
 """
 
 from __future__ import annotations

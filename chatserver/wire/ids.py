@@ -1,4 +1,4 @@
-"""The few hashes that both ends compute: channel ids (R2), inbox challenges (R21), proofs of work (DESIGN section 6)."""
+"""The few hashes that both ends compute: channel ids (R2), inbox challenges (R21), proofs of work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from chatserver.wire import limits
 def channel_id(channel_class: int, readers: int, channel_key: bytes) -> bytes:
     """`SHA-256("amanat channel v1" ‖ u8 class ‖ u8 readers ‖ k)`: 32 bytes (R2).
 
-    Because class and readers are inside, other parameters make another channel, and nobody can squat the right one.
+    Because class and readers are inside, other parameters make another channel, and nobody can squat the
+    right one.
     """
     return hashlib.sha256(b"amanat channel v1" + bytes((channel_class, readers)) + channel_key).digest()
 
@@ -50,11 +51,11 @@ def find_proof_of_work(inbox_id: bytes, drop_id: bytes, body: bytes, bits: int) 
 
 
 def bundle_bucket(identity_key: bytes, bits: int) -> int:
-    """The first `bits` bits of SHA-256(identity key), as a number: the bucket of a contact bundle (DESIGN section 6)."""
+    """The bucket of a contact bundle (DESIGN section 6): the first `bits` bits of SHA-256(identity key)."""
     return int.from_bytes(hashlib.sha256(identity_key).digest(), "big") >> (256 - bits)
 
 
 def bundle_path(bits: int, prefix: int) -> str:
-    """The HTTP path of a bucket; the prefix is written in as many hexadecimal digits as its bits need, at least one."""
+    """The HTTP path of a bucket; the prefix has as many hexadecimal digits as its bits need, at least one."""
     digits = max(1, (bits + 3) // 4)
     return f"{limits.BUNDLES_PATH}/{bits}/{prefix:0{digits}x}"

@@ -1,7 +1,8 @@
-"""Numbers that both ends of the wire agree on: sizes, code points of classes and admissions, the names of the protocol.
+"""Numbers that both ends of the wire agree on: sizes, code points, the names of the protocol.
 
-What an operator may change stands in the relay's `config.toml`; what stands here is protocol version 1, and another
-value would be another protocol. Sources: CHANNELS.md R2 (sizes, readers), R21 (inboxes), DESIGN sections 6 and 8.
+What an operator may change stands in the relay's `config.toml`; what stands here is protocol version 1, and
+another value would be another protocol. Sources: CHANNELS.md R2 (sizes, readers), R21 (inboxes), DESIGN
+sections 6 and 8.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ DROP_BYTES: Final = 16_384
 
 
 class ChannelClass(IntEnum):
-    """Class of a channel (R2). Equal, value by value, to `crypto.channel.ChannelClass`, which the relay cannot import."""
+    """Class of a channel (R2); the numbers of `crypto.channel.ChannelClass`, which a relay cannot import."""
 
     STORED = 1
     LIVE = 2
@@ -46,7 +47,7 @@ class AdmissionKind(IntEnum):
     OPEN = 0
     """Nothing is shown; `admission_value` is empty."""
     INVITE = 1
-    """`admission_value` is the 32-byte admit value of an invitation, of which the therapist left the SHA-256."""
+    """`admission_value` is the 32-byte admit value of an invitation, whose SHA-256 the therapist left."""
     POW = 2
     """`admission_value` is an 8-byte nonce with `chatserver.wire.ids.proof_of_work_bits` high enough."""
 

@@ -1,10 +1,12 @@
 """Frames that the relay sends: one dataclass each, with the syntax above its reader and writer.
 
-`request` repeats the number of the request that is answered; `handle` is the number that ATTACHED gave to a channel on
-this connection. Each request gets exactly one answer: ATTACHED, STORED, ACKED, CHALLENGE, INBOX_OPENED, DONE, or REFUSED.
+`request` repeats the number of the request that is answered; `handle` is the number that ATTACHED gave to a
+channel on this connection. Each request gets exactly one answer: ATTACHED, STORED, ACKED, CHALLENGE,
+INBOX_OPENED, DONE, or REFUSED.
 
-Order (R4): cells of one handle come in the order of their numbers, without a gap that EXPIRED does not announce; the
-first follows its ATTACHED. A depositor that is attached and has nothing older to read gets OWN_CELL before STORED.
+Order (R4): cells of one handle come in the order of their numbers, without a gap that EXPIRED does not
+announce; the first follows its ATTACHED. A depositor that is attached and has nothing older to read gets
+OWN_CELL before STORED.
 """
 
 from __future__ import annotations
@@ -48,8 +50,8 @@ class ServerHello:
     Attributes:
         version: the version that both now speak.
         bucket_bits: bits of the prefix by which contact bundles are to be asked for (DESIGN section 6).
-        pow_bits: leading zero bits that a drop without an invitation must show; 0 if none are needed, 255 if only
-            invitations are accepted.
+        pow_bits: leading zero bits that a drop without an invitation must show; 0 if none are needed, 255 if
+            only invitations are accepted.
         draining: the relay is shutting down; ATTACH and DEPOSIT are refused.
     """
 
@@ -267,7 +269,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draining:
-    """The relay shuts down in at most `seconds`: nothing new is taken, answers to what was asked still come."""
+    """The relay shuts down in at most `seconds`: nothing new is taken, outstanding answers still come."""
 
     TYPE: ClassVar[int] = 0x8A
     seconds: int
@@ -285,7 +287,7 @@ class Draining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Superseded:
-    """Another attachment of the same slot has taken over; the handle is void and nothing more comes under it (R3)."""
+    """Another attachment of the same slot has taken over; the handle is void (R3)."""
 
     TYPE: ClassVar[int] = 0x8B
     handle: int
