@@ -255,7 +255,11 @@ class RatchetTree:
 
 
 def _write_entry(writer: Writer, node: Node | None) -> None:
-    writer.optional(node, write_node)
+    if node is None:
+        writer.u8(0)
+    else:
+        writer.u8(1)
+        write_node(writer, node)
 
 
 def _write_optional(writer: Writer, node: Node | None) -> None:
