@@ -8,10 +8,10 @@ or a script. It is named to the child as `module:function`; the function is
 It reads `session.events()` until `Ended` has come, and returns. It may return earlier (the child then ends
 the session as if `end()` had been called). Raising is a panic: all is wiped, the peer sees silence.
 
-Front ends that exist: `clients.sdk.session.scripted:run` (turns from a list), `clients.sdk.session.pipe:run` (a
-program that wants the texts itself), `clients.terminal.session_view:run` (a person, on the terminal that the
-child inherits: its stdin, stdout and stderr are the parent's, so a parent with a screen of its own must let
-go of it first).
+Front ends that exist: `clients.sdk.session.scripted:run` (turns from a list),
+`clients.sdk.session.pipe:run` (a program that wants the texts itself), `clients.terminal.session_view:run`
+(a person, on the terminal that the child inherits: its stdin, stdout and stderr are the parent's, so a
+parent with a screen of its own must let go of it first).
 
 A front end keeps no text after `Ended`, writes none to a file or log, and starts no process.
 """
@@ -40,6 +40,8 @@ class EndReason(Enum):
     PARENT_GONE = "parent-gone"
     RELAY_REFUSED = "relay-refused"
     """The relay answered with something that makes going on impossible (channel full)."""
+    PEER_BROKEN = "peer-broken"
+    """The peer's device sent something that no Amanat sends."""
     FORK = "fork"
     """The relay showed the two sides different logs (R10), or somebody else's cells."""
     NOT_JOINED = "not-joined"

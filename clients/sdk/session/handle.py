@@ -59,8 +59,8 @@ class SessionHandle:
     ) -> None:
         """Bring the session about: OFFER, JOIN, WELCOME (S1); returns when both sides hold the group.
 
-        As therapist the peer is offered "now" and waited for; as client the offer is waited for. From then on the
-        front end runs in the child, on the terminal that this process owns.
+        As therapist the peer is offered "now" and waited for; as client the offer is waited for. From then
+        on the front end runs in the child, on the terminal that this process owns.
 
         Args:
             front: Front end as `module:function`.
@@ -85,7 +85,7 @@ class SessionHandle:
         raise NotImplementedError
 
     def command(self, kind: str, value: str) -> None:
-        """Hand something to the front end (`SessionPort.commands`); `pipe` takes ("text", TEXT) and ("end", "")."""
+        """Hand something to the front end (`SessionPort.commands`); `pipe` takes "text" and "end"."""
         raise NotImplementedError
 
     def reports(self) -> AsyncIterator[tuple[str, str]]:
