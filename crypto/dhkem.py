@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from crypto.errors import AuthenticationError, StateError, ValidationError
 from crypto.kdf import SHA256, SHA384, SHA512, Kdf
-from crypto.signatures import P256_ORDER, P384_ORDER, P521_ORDER
 
 Rng = Callable[[int], bytes]
 """Gives that many random bytes; ``os.urandom`` in production."""
@@ -89,7 +88,6 @@ class NistCurve:
     n_private: int
     n_public: int
     curve: ec.EllipticCurve
-    order: int
     bitmask: int
 
     def derive_private(self, expand: Callable[[bytes, bytes], bytes]) -> bytes:
@@ -97,7 +95,7 @@ class NistCurve:
         for counter in range(256):
             candidate = bytearray(expand(b"candidate", bytes([counter])))
             candidate[0] &= self.bitmask
-            if 0 < int.from_bytes(candidate, "big") < self.order:
+            if 0 < int.from_bytes(candidate, "big") < self.curve.group_order:
                 return bytes(candidate)
         raise StateError("no private key could be derived from this input")
 
@@ -192,17 +190,17 @@ class DhKem:
 DHKEM_P256: Final = DhKem(
     kem_id=0x0010,
     kdf=SHA256,
-    group=NistCurve(n_private=32, n_public=65, curve=ec.SECP256R1(), order=P256_ORDER, bitmask=0xFF),
+    group=NistCurve(n_private=32, n_public=65, curve=ec.SECP256R1(), bitmask=0xFF),
 )
 DHKEM_P384: Final = DhKem(
     kem_id=0x0011,
     kdf=SHA384,
-    group=NistCurve(n_private=48, n_public=97, curve=ec.SECP384R1(), order=P384_ORDER, bitmask=0xFF),
+    group=NistCurve(n_private=48, n_public=97, curve=ec.SECP384R1(), bitmask=0xFF),
 )
 DHKEM_P521: Final = DhKem(
     kem_id=0x0012,
     kdf=SHA512,
-    group=NistCurve(n_private=66, n_public=133, curve=ec.SECP521R1(), order=P521_ORDER, bitmask=0x01),
+    group=NistCurve(n_private=66, n_public=133, curve=ec.SECP521R1(), bitmask=0x01),
 )
 DHKEM_X25519: Final = DhKem(
     kem_id=0x0020,

@@ -6,6 +6,7 @@ Sections 5.1.2 (SignWithLabel), 5.1.3 (EncryptWithLabel), 5.2 (references), 8 (E
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from crypto.codec import encode_length, encode_opaque
@@ -16,9 +17,15 @@ from crypto.suites import CipherSuite
 PREFIX: Final = b"MLS 1.0 "
 
 
+@cache
+def _prefixed(label: str) -> bytes:
+    """``opaque label<V>`` with the prefix in front; labels are few and no secrets."""
+    return encode_opaque(PREFIX + label.encode("utf-8"))
+
+
 def _labelled(label: str, content: bytes) -> bytes:
     """``struct { opaque label<V>; opaque content<V>; }`` with the prefix put in front of the label."""
-    return encode_opaque(PREFIX + label.encode("utf-8")) + encode_length(len(content)) + content
+    return _prefixed(label) + encode_length(len(content)) + content
 
 
 def expand_with_label(suite: CipherSuite, secret: bytes, label: str, context: bytes, length: int) -> bytes:

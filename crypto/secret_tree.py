@@ -173,7 +173,7 @@ class SecretTree:
             if kept is None:
                 raise GenerationUsedError
             return PreparedKey(key=kept, ratchet_id=(leaf, ratchet), _next_secret=None, _skipped=())
-        if generation - start > self._policy.max_forward:
+        if generation - start > self._policy.max_forward or generation > MAX_GENERATION:
             raise ValidationError("R11.max-forward")
         first_kept = generation - self._policy.keep_skipped
         skipped: list[MessageKey] = []

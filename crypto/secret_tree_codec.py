@@ -16,7 +16,15 @@ from __future__ import annotations
 from collections import Counter
 
 from crypto.codec import CodecError, Reader, Writer
-from crypto.secret_tree import MessageKey, Ratchet, RatchetId, RatchetPolicy, RatchetType, SecretTree
+from crypto.secret_tree import (
+    MAX_GENERATION,
+    MessageKey,
+    Ratchet,
+    RatchetId,
+    RatchetPolicy,
+    RatchetType,
+    SecretTree,
+)
 from crypto.suites import CipherSuite
 from crypto.tree_math import LeafIndex, NodeIndex, level, node_width
 
@@ -90,6 +98,8 @@ def _read_ratchet(reader: Reader, suite: CipherSuite, n_leaves: int) -> tuple[Ra
     if leaf >= n_leaves:
         raise CodecError(start, "leaf outside the tree")
     state = Ratchet(generation=reader.u64(), secret=_read_exactly(reader, suite.nh))
+    if state.generation > MAX_GENERATION + 1:
+        raise CodecError(start, "generation out of range")
     for key in reader.vector(lambda item: _read_skipped(item, suite)):
         if key.generation >= state.generation:
             raise CodecError(start, "a kept generation that is not past")

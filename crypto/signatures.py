@@ -91,7 +91,6 @@ class EcDsa:
     n_private: int
     n_public: int
     curve: ec.EllipticCurve
-    order: int
     hash: hashes.HashAlgorithm
 
     def _load(self, private: bytes) -> ec.EllipticCurvePrivateKey:
@@ -102,7 +101,7 @@ class EcDsa:
 
     def private_from_seed(self, seed: bytes) -> bytes:
         """Reduce the seed into 1 … order - 1. Slightly biased: these suites are for conformance only."""
-        value = int.from_bytes(seed, "big") % (self.order - 1) + 1
+        value = int.from_bytes(seed, "big") % (self.curve.group_order - 1) + 1
         return value.to_bytes(self.n_private, "big")
 
     def public_key(self, private: bytes) -> bytes:
@@ -127,27 +126,10 @@ class EcDsa:
             raise AuthenticationError from None
 
 
-# Group orders of SEC 2; used only to bring random bytes into range.
-P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-P384_ORDER: Final = int(
-    "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973", 16
-)
-P521_ORDER: Final = int(
-    "01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA"
-    "51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409",
-    16,
-)
-
 ED25519: Final = EdDsa(
     n_private=32, n_public=32, private_type=Ed25519PrivateKey, public_type=Ed25519PublicKey
 )
 ED448: Final = EdDsa(n_private=57, n_public=57, private_type=Ed448PrivateKey, public_type=Ed448PublicKey)
-ECDSA_P256: Final = EcDsa(
-    n_private=32, n_public=65, curve=ec.SECP256R1(), order=P256_ORDER, hash=hashes.SHA256()
-)
-ECDSA_P384: Final = EcDsa(
-    n_private=48, n_public=97, curve=ec.SECP384R1(), order=P384_ORDER, hash=hashes.SHA384()
-)
-ECDSA_P521: Final = EcDsa(
-    n_private=66, n_public=133, curve=ec.SECP521R1(), order=P521_ORDER, hash=hashes.SHA512()
-)
+ECDSA_P256: Final = EcDsa(n_private=32, n_public=65, curve=ec.SECP256R1(), hash=hashes.SHA256())
+ECDSA_P384: Final = EcDsa(n_private=48, n_public=97, curve=ec.SECP384R1(), hash=hashes.SHA384())
+ECDSA_P521: Final = EcDsa(n_private=66, n_public=133, curve=ec.SECP521R1(), hash=hashes.SHA512())

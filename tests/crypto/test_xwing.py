@@ -1,0 +1,99 @@
+"""xwing.py: HPKE of 0xF002 against the vectors of draft-ietf-hpke-pq in ``cryptography-vectors``."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from typing import Any
+
+import cryptography_vectors
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crypto.aead import AES_256_GCM
+from crypto.dhkem import DHKEM_X25519
+from crypto.errors import AuthenticationError, StateError, ValidationError
+from crypto.hpke import ComposedHpke
+from crypto.kdf import SHA384
+from crypto.suites import PRODUCT
+from crypto.xwing import KEM_ID, N_ENC, N_PUBLIC
+
+
+def published() -> list[dict[str, Any]]:
+    with cryptography_vectors.open_vector_file("HPKE/hpke-pq-test-vectors.json", "r") as file:
+        return [vector for vector in json.load(file) if vector["kem_id"] == KEM_ID]
+
+
+def test_there_are_published_vectors() -> None:
+    assert len(published()) >= 2
+
+
+@pytest.mark.parametrize("vector", published(), ids=lambda vector: f"kdf-{vector['kdf_id']}")
+def test_derive_key_pair_is_that_of_the_draft(vector: dict[str, Any]) -> None:
+    private, public = PRODUCT.derive_key_pair(bytes.fromhex(vector["ikmR"]))
+    assert private.hex() == vector["skRm"]
+    assert public.hex() == vector["pkRm"]
+
+
+@pytest.mark.parametrize("vector", published(), ids=lambda vector: f"kdf-{vector['kdf_id']}")
+def test_open_agrees_with_rfc_9180_over_the_published_shared_secret(vector: dict[str, Any]) -> None:
+    """The vectors use other KDFs and AEADs than 0xF002; their ``enc`` and shared secret serve any."""
+    composed = ComposedHpke(kem=replace(DHKEM_X25519, kem_id=KEM_ID), kdf=SHA384, aead=AES_256_GCM)
+    expand = composed._schedule(bytes.fromhex(vector["shared_secret"]), b"info")
+    ciphertext = AES_256_GCM.seal(expand(b"key", 32), expand(b"base_nonce", 12), b"", b"plaintext")
+    private, enc = bytes.fromhex(vector["skRm"]), bytes.fromhex(vector["enc"])
+    assert PRODUCT.hpke_open(private, enc, info=b"info", ciphertext=ciphertext) == b"plaintext"
+
+
+def test_seal_and_open() -> None:
+    private, public = PRODUCT.generate_key_pair(os.urandom)
+    assert len(public) == N_PUBLIC
+    enc, ciphertext = PRODUCT.hpke_seal(public, info=b"i", plaintext=b"p", rng=os.urandom)
+    assert len(enc) == N_ENC
+    assert PRODUCT.hpke_open(private, enc, info=b"i", ciphertext=ciphertext) == b"p"
+
+
+@given(st.integers(0, (N_ENC + 17) * 8 - 1))
+@settings(max_examples=40, deadline=None)
+def test_every_flipped_bit_fails_closed(bit: int) -> None:
+    private, public = PRODUCT.derive_key_pair(b"k" * 32)
+    enc, ciphertext = PRODUCT.hpke_seal(public, info=b"i", plaintext=b"p", rng=os.urandom)
+    whole = bytearray(enc + ciphertext)
+    whole[bit // 8] ^= 1 << bit % 8
+    # The top bit of an X25519 public key is ignored by RFC 7748, but HPKE binds enc as it was sent.
+    with pytest.raises(AuthenticationError):
+        PRODUCT.hpke_open(private, bytes(whole[:N_ENC]), info=b"i", ciphertext=bytes(whole[N_ENC:]))
+
+
+def test_another_info_or_key_does_not_open() -> None:
+    private, public = PRODUCT.derive_key_pair(b"k" * 32)
+    other, _ = PRODUCT.derive_key_pair(b"l" * 32)
+    enc, ciphertext = PRODUCT.hpke_seal(public, info=b"i", plaintext=b"p", rng=os.urandom)
+    with pytest.raises(AuthenticationError):
+        PRODUCT.hpke_open(private, enc, info=b"j", ciphertext=ciphertext)
+    with pytest.raises(AuthenticationError):
+        PRODUCT.hpke_open(other, enc, info=b"i", ciphertext=ciphertext)
+    with pytest.raises(AuthenticationError):
+        PRODUCT.hpke_open(private, enc[:-1], info=b"i", ciphertext=ciphertext)
+
+
+@pytest.mark.parametrize(
+    "public", [b"", bytes(N_PUBLIC - 1), bytes(N_PUBLIC + 1), b"\xff" * N_PUBLIC], ids=len
+)
+def test_a_public_key_that_is_none_is_the_peers_fault(public: bytes) -> None:
+    with pytest.raises(ValidationError):
+        PRODUCT.hpke_seal(public, info=b"", plaintext=b"", rng=os.urandom)
+
+
+def test_what_this_suite_cannot_do_is_said() -> None:
+    private, public = PRODUCT.derive_key_pair(b"k" * 32)
+    with pytest.raises(StateError, match="associated"):
+        PRODUCT.hpke_seal(public, info=b"", aad=b"x", plaintext=b"", rng=os.urandom)
+    with pytest.raises(StateError, match="exporter"):
+        PRODUCT.hpke_export_send(public, info=b"", context=b"", length=1, rng=os.urandom)
+    with pytest.raises(StateError, match="exporter"):
+        PRODUCT.hpke_export_receive(private, b"", info=b"", context=b"", length=1)
+    with pytest.raises(StateError, match="private key"):
+        PRODUCT.hpke_public_key(private + b"x")
