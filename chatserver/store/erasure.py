@@ -34,7 +34,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Protocol
 
-from chatserver.store.database import PAGE_BYTES, Database
+from chatserver.store.database import BUSY_SECONDS, PAGE_BYTES, Database
 from chatserver.store.errors import DAMAGED, StoreDamaged
 
 WAL_HEADER_BYTES = 32
@@ -88,7 +88,7 @@ def erase(database: Database, *, calls: FileCalls = os) -> bool:
             return False
         raise
     finally:
-        db.execute("PRAGMA busy_timeout = 5000")
+        db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1_000)}")
 
 
 def _overwrite(database: Database, calls: FileCalls) -> None:
