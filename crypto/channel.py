@@ -167,7 +167,7 @@ def log_start(channel: bytes, incarnation: bytes) -> bytes:
     return hashlib.sha256(LOG_PREFIX + channel + incarnation).digest()
 
 
-def log_next(previous: bytes, n: int, close: bool, cell_digest: bytes) -> bytes:  # noqa: FBT001 - as on the wire
+def log_next(previous: bytes, n: int, close: bool, cell_digest: bytes) -> bytes:  # noqa: FBT001 - a wire flag
     """``H_n`` after the n-th cell (R10), 32 bytes.
 
     Args:

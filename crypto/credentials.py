@@ -1,7 +1,8 @@
 """Credentials (RFC 9420 section 5.3). The product uses basic ones: their identity is a device certificate.
 
 What a certificate means is not known here: ``keys/`` checks it, and :mod:`crypto.policy` asks through a
-protocol. A credential of a type that RFC 9420 does not define cannot be decoded: its length is not on the wire.
+protocol. A credential of a type that RFC 9420 does not define cannot be decoded: its length is not on the
+wire.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""GREASE: values that mean nothing, sent so that everybody keeps ignoring what they do not know (RFC 9420 13.5).
+"""GREASE: values without meaning, sent so that others keep ignoring what is unknown (RFC 9420 section 13.5).
 
-The product sends a GREASE extension in each GroupInfo. It puts none into capabilities or KeyPackages: R14's P2
-compares capabilities exactly, and extensions of a KeyPackage would have to be listed there. Receiving needs no
-code at all: unknown values are kept and ignored everywhere.
+The product sends a GREASE extension in each GroupInfo. It puts none into capabilities or KeyPackages: R14's
+P2 compares capabilities exactly, and extensions of a KeyPackage would have to be listed there. Receiving
+needs no code at all: unknown values are kept and ignored everywhere.
 """
 
 from __future__ import annotations

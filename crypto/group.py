@@ -1,19 +1,21 @@
-"""One member's group in one epoch: what the rest of the product calls (RFC 9420; CHANNELS R1, R7, R9, R11, R13).
+"""One member's group in one epoch: what the rest of the product calls (RFC 9420; CHANNELS R1, R7 to R13).
 
 Theory of operation::
 
     create / join ──▶ Group (epoch e) ──commit()────▶ PendingCommit ──┐
-                        │   ▲                                         ├─ StagedCommit ──merge()──▶ Group (e + 1)
-                        │   └── from_bytes()                          │
+                        │   ▲                                         ├─ StagedCommit ──merge()──▶ Group (e +
+                        1) │   └── from_bytes()                          │
                         └──unprotect(commit)────────▶ CommitReceived ─┘
 
 Invariants:
 
-* A Group changes only in ``protect``, ``commit`` (its handshake ratchet), ``unprotect`` of an application message
-  (the sender's ratchet) and ``delete_exporter``. Save ``to_bytes()`` after each, before anything is sent or shown
-  (R7). Whatever raises has changed nothing.
-* A commit, one's own too, takes effect only in :meth:`Group.merge`, which gives a new Group; drop the old one then.
-* Only PrivateMessages are taken. Proposals outside of commits, external commits, PSKs, ReInit: refused by rule.
+* A Group changes only in ``protect``, ``commit`` (its handshake ratchet), ``unprotect`` of an application
+  message (the sender's ratchet) and ``delete_exporter``. Save ``to_bytes()`` after each, before anything is
+  sent or shown (R7). Whatever raises has changed nothing.
+* A commit, one's own too, takes effect only in :meth:`Group.merge`, which gives a new Group; drop the old one
+  then.
+* Only PrivateMessages are taken. Proposals outside of commits, external commits, PSKs, ReInit: refused by
+  rule.
 """
 
 from __future__ import annotations
@@ -204,8 +206,8 @@ class Group:
     ) -> Group:
         """Enter a group by a Welcome (RFC 9420 section 12.4.3.1).
 
-        The caller must still check that group id, :attr:`signer` and members are the expected ones and the group id
-        is new to it (R16, S4), and delete ``init_private`` unless the KeyPackage is reusable.
+        The caller must still check that group id, :attr:`signer` and members are the expected ones and the
+        group id is new to it (R16, S4), and delete ``init_private`` unless the KeyPackage is reusable.
 
         Args:
             welcome: MLSMessage(Welcome).
@@ -350,7 +352,7 @@ class Group:
         )
 
     def unprotect(self, message: bytes) -> Received:
-        """Open a message of this epoch, or prepare what a commit leads to. Save the group before showing anything.
+        """Open a message of this epoch, or prepare what a commit leads to. Save the group before showing it.
 
         A message by our own leaf is verified without moving our ratchet: one that we know is a
         GenerationUsedError, any other shows that our state has a clone (R9).
@@ -394,9 +396,10 @@ class Group:
         signature_private: bytes | Secret | None = None,
         credential: Credential | None = None,
     ) -> PendingCommit:
-        """Make a commit, always with a path. With no adds and removes it refreshes our own keys (self-update).
+        """Make a commit, always with a path; with no adds and removes it refreshes our keys (self-update).
 
-        Our handshake ratchet moves: save ``to_bytes()`` together with the PendingCommit before sending (R7, R13).
+        Our handshake ratchet moves: save ``to_bytes()`` together with the PendingCommit before sending (R7,
+        R13).
 
         Args:
             adds: KeyPackages, whose lifetimes the caller has checked (``key_package.check_lifetime``).

@@ -3,14 +3,14 @@
 ::
 
     struct {
-        opaque magic[8] = "AMNTGRP\\0";
+        opaque magic[8] = "AMNTGRP" and a zero byte;
         uint16 version;
         ... fields of the version ...
         opaque digest[32];  /* SHA-256 over everything before it, in every version */
     } StoredGroup;
 
-The digest is against damage, not against an attacker: the vault authenticates. It comes first in the checks, so that
-a flipped bit is never taken for a newer version.
+The digest is against damage, not against an attacker: the vault authenticates. It comes first in the checks,
+so that a flipped bit is never taken for a newer version.
 """
 
 from __future__ import annotations

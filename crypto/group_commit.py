@@ -1,7 +1,8 @@
 """Making a commit (RFC 9420 section 12.4.1): always with a path, its proposals inline, as a PrivateMessage.
 
-The new epoch is built beside the old one. The old one changes in a single point: its handshake ratchet moves, as
-with any message sent, so that a commit that loses the race never shares a generation with the next one (R7).
+The new epoch is built beside the old one. The old one changes in a single point: its handshake ratchet moves,
+as with any message sent, so that a commit that loses the race never shares a generation with the next one
+(R7).
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def make_commit(
         new_leaf: Changes of our own leaf.
 
     Raises:
-        ValidationError: The proposals are not valid together, or would leave an invalid tree. Nothing changed.
-        StateError: Our handshake ratchet is used up.
+        ValidationError: The proposals are not valid together, or would leave an invalid tree. Nothing
+        changed. StateError: Our handshake ratchet is used up.
     """
     suite, change = old.suite, new_leaf or NewLeaf()
     proposals: list[Proposal] = [Remove(removed=index) for index in removes]

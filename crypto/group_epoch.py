@@ -1,7 +1,7 @@
-"""The start of an epoch: from its joiner secret (or, in a new group, its epoch secret) to a :class:`GroupState`.
+"""The start of an epoch: from its secrets to a :class:`GroupState`.
 
-Here the secrets of the key schedule part ways (RFC 9420 section 8): each goes to its only user, and those that the
-epoch has no use for are dropped on return (section 9.2).
+Here the secrets of the key schedule part ways (RFC 9420 section 8): each goes to its only user, and those
+that the epoch has no use for are dropped on return (section 9.2).
 """
 
 from __future__ import annotations

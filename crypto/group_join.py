@@ -1,7 +1,7 @@
 """Joining by a Welcome (RFC 9420 section 12.4.3.1), in its numbered steps.
 
-Not checked here, because only the application knows: that the group id is new to this device, and that signer and
-members are the expected ones (R16, S4). A joiner trusts the branch that the Welcome shows (PITFALLS).
+Not checked here, because only the application knows: that the group id is new to this device, and that signer
+and members are the expected ones (R16, S4). A joiner trusts the branch that the Welcome shows (PITFALLS).
 """
 
 from __future__ import annotations

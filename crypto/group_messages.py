@@ -66,8 +66,9 @@ def seal_application(
 def open_message(state: GroupState, data: bytes) -> tuple[AuthenticatedContent, SenderData]:
     """Decrypt and verify a message of this epoch.
 
-    The sender's application ratchet moves, its handshake ratchet does not: whether a commit opens must not depend on
-    which refused ones a device happened to read before (R14), and an accepted one ends the epoch with its ratchets.
+    The sender's application ratchet moves, its handshake ratchet does not: whether a commit opens must not
+    depend on which refused ones a device happened to read before (R14), and an accepted one ends the epoch
+    with its ratchets.
 
     Raises:
         CodecError: Malformed.

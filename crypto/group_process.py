@@ -1,8 +1,8 @@
 """Processing a commit of another member (RFC 9420 section 12.4.2), in two halves.
 
-:func:`plan_commit` judges what everybody can judge alike, from the epoch's public state and the commit's bytes: the
-predicate P of R14 stands on it. :func:`follow_commit` then uses our own secrets; where it fails after the plan
-held, we alone cannot follow (R15). Neither changes the old state.
+:func:`plan_commit` judges what everybody can judge alike, from the epoch's public state and the commit's
+bytes: the predicate P of R14 stands on it. :func:`follow_commit` then uses our own secrets; where it fails
+after the plan held, we alone cannot follow (R15). Neither changes the old state.
 """
 
 from __future__ import annotations

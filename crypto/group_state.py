@@ -1,8 +1,8 @@
 """All that a member holds of one epoch (RFC 9420 sections 8, 9.2), as data.
 
-Kept: what later messages and the next commit need. Never kept: joiner, commit, epoch, encryption, external and
-welcome secrets, confirmation and membership key, resumption PSK; they are dropped as soon as the epoch has begun.
-The binary form is in :mod:`crypto.group_codec`.
+Kept: what later messages and the next commit need. Never kept: joiner, commit, epoch, encryption, external
+and welcome secrets, confirmation and membership key, resumption PSK; they are dropped as soon as the epoch
+has begun. The binary form is in :mod:`crypto.group_codec`.
 """
 
 from __future__ import annotations

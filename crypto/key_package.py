@@ -1,7 +1,8 @@
 """KeyPackage: what a device publishes so that others can add it (RFC 9420 section 10).
 
-``generate_key_package`` makes one, ``check_key_package`` is section 10.1, ``check_lifetime`` is asked only when a
-KeyPackage is consumed: the lifetime of a leaf that already sits in a tree is never judged (it would break joining).
+``generate_key_package`` makes one, ``check_key_package`` is section 10.1, ``check_lifetime`` is asked only
+when a KeyPackage is consumed: the lifetime of a leaf that already sits in a tree is never judged (it would
+break joining).
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def secret(value: bytes | Secret) -> Secret:
 
 
 def check_key_package(suite: CipherSuite, key_package: KeyPackage) -> None:
-    """RFC 9420 section 10.1, the parts that need no group; the leaf in its group is for ``leaf_validation``.
+    """Check what needs no group (RFC 9420 section 10.1); the leaf itself is for ``leaf_validation``.
 
     Raises:
         ValidationError: ``key-package.*`` names the rule broken.

@@ -2,7 +2,8 @@
 
 Invariants:
 
-* A decoded leaf keeps its encoding; hashing, signing input and sending use those bytes, never a second encoding.
+* A decoded leaf keeps its encoding; hashing, signing input and sending use those bytes, never a second
+  encoding.
 * A leaf is immutable; a changed leaf is a new one, signed anew (:func:`sign_leaf_node`).
 
 Deliberately not here: whether a leaf is *valid* in a tree (:mod:`crypto.leaf_validation`).

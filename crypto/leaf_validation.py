@@ -1,8 +1,8 @@
 """Validity of leaf nodes, alone and together (RFC 9420 sections 7.2, 7.3, 11.1, 13.4).
 
 Deliberately not here: the credential's meaning (``keys/`` and :mod:`crypto.policy`), and lifetimes, which
-:func:`crypto.key_package.check_lifetime` judges only where a KeyPackage is consumed. A rule that looked at a clock
-would fork the group (R14).
+:func:`crypto.key_package.check_lifetime` judges only where a KeyPackage is consumed. A rule that looked at a
+clock would fork the group (R14).
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def set_path_keys(
 def check_parent_hashes(suite: CipherSuite, tree: RatchetTree) -> None:
     """Demand that each parent is parent-hash valid (RFC 9420 section 7.9.2), as a joiner must.
 
-    "Top down": below each non-blank parent P there is exactly one node D whose parent hash is that of P. D is a
-    leaf or again such a parent, so that the chain ends at a leaf, which signed it.
+    "Top down": below each non-blank parent P there is exactly one node D whose parent hash is that of P. D is
+    a leaf or again such a parent, so that the chain ends at a leaf, which signed it.
 
     Raises:
         ValidationError: ``tree.parent-hash``.

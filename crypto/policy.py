@@ -1,16 +1,16 @@
 """The product's MLS profile, and the predicate P of R14 that judges a closing cell's commit.
 
-P uses epoch state and bytes alone: no clock, directory or network, so that all devices judge alike. It adds to
-the rules of RFC 9420 what this product allows: who may add and remove whom, with what, and how many.
+P uses epoch state and bytes alone: no clock, directory or network, so that all devices judge alike. It adds
+to the rules of RFC 9420 what this product allows: who may add and remove whom, with what, and how many.
 
 How the rule is read where its text is short:
 
-* P1 includes every check of RFC 9420 that public state allows (:func:`crypto.group_process.plan_commit`). What
-  only our own secrets show (a path secret that does not open, a confirmation tag) is processing: R15.
-* P2 and P3: a *replacement* pairs one removed leaf with one added leaf of the same identity. Leaves of another
-  identity than the committer's change in no other way, so both numbers must be equal. The certificate of an added
-  leaf must verify and be for that leaf's signature key, and its capabilities be exact, replacement or not: an
-  unsigned certificate would be no identity at all.
+* P1 includes every check of RFC 9420 that public state allows (:func:`crypto.group_process.plan_commit`).
+  What only our own secrets show (a path secret that does not open, a confirmation tag) is processing: R15.
+* P2 and P3: a *replacement* pairs one removed leaf with one added leaf of the same identity. Leaves of
+  another identity than the committer's change in no other way, so both numbers must be equal. The certificate
+  of an added leaf must verify and be for that leaf's signature key, and its capabilities be exact,
+  replacement or not: an unsigned certificate would be no identity at all.
 * P4: a removed primary leaf is replaced by a primary leaf, else the replacement would take the role away.
 * P5: the path leaf keeps the committer's identity under a certificate that verifies for the leaf's key.
 """
@@ -57,7 +57,7 @@ class CertificateView(Protocol):
         """Whether it names its person's primary device."""
 
     def verify(self) -> None:
-        """Check the signature by ``identity_key``, without a clock; AuthenticationError if it is not genuine."""
+        """Check the signature by ``identity_key``, without a clock. Raises AuthenticationError."""
 
 
 ReadCertificate = Callable[[bytes], CertificateView]
@@ -78,8 +78,8 @@ def product_capabilities() -> Capabilities:
 def evaluate_predicate(group: Group, message: bytes, read_certificate: ReadCertificate) -> CommitReceived:
     """Judge the commit in a closing cell (R14) and, if P holds, prepare to follow it.
 
-    Nothing changes in ``group``; the commit takes effect in ``group.merge``. The commit of this very device is not
-    for this function: it is recognised by its bytes and merged from the staged state (R13).
+    Nothing changes in ``group``; the commit takes effect in ``group.merge``. The commit of this very device
+    is not for this function: it is recognised by its bytes and merged from the staged state (R13).
 
     Args:
         group: In the epoch that the cell's channel belongs to.

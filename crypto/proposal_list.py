@@ -1,8 +1,10 @@
-"""The proposals of one commit: are they valid together, and what do they make of the tree (RFC 9420 section 12.2,
-12.3)? Add and Remove by value are applied; every other kind is refused by rule.
+"""The proposals of one commit: are they valid together, what do they make of the tree (RFC 9420 12.2, 12.3)?
 
-An Update is always refused: by value it could only be the committer's own, which section 12.2 forbids (a member
-updates itself by the path of a commit), and references are not accepted because standalone proposals are not.
+Add and Remove by value are applied; every other kind is refused by rule.
+
+An Update is always refused: by value it could only be the committer's own, which section 12.2 forbids (a
+member updates itself by the path of a commit), and references are not accepted because standalone proposals
+are not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Proposals (RFC 9420 section 12.1): structs of all seven types.
 
-Only Add, Update and Remove are ever applied here (:mod:`crypto.proposal_list`); the others decode, encode, and are
-refused by rule. A proposal of another type has no length on the wire and cannot be decoded.
+Only Add, Update and Remove are ever applied here (:mod:`crypto.proposal_list`); the others decode, encode,
+and are refused by rule. A proposal of another type has no length on the wire and cannot be decoded.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The ratchet tree's public side: nodes, evolution and tree hashes (RFC 9420 sections 7.1, 7.7, 7.8, 12.4.3.3).
+"""The ratchet tree's public side: nodes, evolution, tree hashes (RFC 9420 sections 7.7, 7.8, 12.4.3.3).
 
 Invariants:
 
-* The array has 2^(d+1) - 1 entries, leaves at even indices; nodes are immutable and shared between copies, so a
-  copy costs one list and a staged epoch never touches the tree that it came from.
+* The array has 2^(d+1) - 1 entries, leaves at even indices; nodes are immutable and shared between copies, so
+  a copy costs one list and a staged epoch never touches the tree that it came from.
 * Tree hashes are cached per node, and exactly those on a changed leaf's path are forgotten.
 
 Deliberately not here: private keys (:mod:`crypto.treekem`), whether a received tree is valid

@@ -1,4 +1,4 @@
-"""Parent nodes, and nodes as the ``ratchet_tree`` extension carries them (RFC 9420 sections 7.1, 12.4.3.3)."""
+"""Parent nodes, and nodes as the ``ratchet_tree`` extension has them (RFC 9420 sections 7.1, 12.4.3.3)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """TreeKEM: new path secrets, their encryption to the others, their opening (RFC 9420 sections 7.4 to 7.6).
 
 Private keys are a mapping from node to key: one's own leaf, and those parents on one's path whose secret one
-received. Path secrets live no longer than the function that uses them; what a joiner needs of them is handed out
-in :class:`NewPath`, which dies with the commit.
+received. Path secrets live no longer than the function that uses them; what a joiner needs of them is handed
+out in :class:`NewPath`, which dies with the commit.
 """
 
 from __future__ import annotations
@@ -202,7 +202,8 @@ def merge_path(
             raise ValidationError("path.ciphertext-count")
     public_keys = [node.encryption_key for node in update_path.nodes]
     fresh = [update_path.leaf_node.encryption_key, *public_keys]
-    # The committer's present leaf and path count too: each key must be new to the tree that the path is put into.
+    # The committer's present leaf and path count too: each key must be new to the tree that the path is put
+    # into.
     present = {node.encryption_key for node in tree.nodes if node is not None}
     if len(set(fresh)) != len(fresh) or not present.isdisjoint(fresh):
         raise ValidationError("path.key-not-fresh")

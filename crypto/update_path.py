@@ -1,4 +1,4 @@
-"""UpdatePath: the committer's new leaf and the new keys along its path (RFC 9420 section 7.6). Structs only."""
+"""UpdatePath: a committer's new leaf and the new keys along its path (RFC 9420 section 7.6). Structs."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joiner:
-    """One receiver of a Welcome: its KeyPackage, and the path secret of its common ancestor with the committer."""
+    """A receiver of a Welcome: its KeyPackage, and the secret of its common ancestor with the committer."""
 
     key_package: KeyPackage
     path_secret: Secret | None = field(default=None)
