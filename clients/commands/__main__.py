@@ -1,0 +1,7 @@
+"""`python -m clients.commands` is `amanat`."""
+
+import sys
+
+from clients.commands.main import main
+
+sys.exit(main())

@@ -1,0 +1,123 @@
+"""`session`: a live session, on this terminal or by a script."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from clients.commands.command import Command, add_line_argument, online_codes
+from clients.commands.context import Context, MissingPrerequisite
+from clients.sdk.errors import AmanatError, ExitCode
+from clients.sdk.model import Role
+from clients.sdk.session.front import EndReason
+from clients.sdk.session.handle import SCRIPTED, TERMINAL, SessionResult
+
+DEFAULT_TIMEOUT_SECONDS: Final = 600.0
+
+_END_SENTENCES: Final = {
+    EndReason.ENDED: "The session has ended; its keys and texts are gone from both devices.",
+    EndReason.PEER_SILENT: "The other side was silent for ten minutes; the session is wiped.",
+    EndReason.PANIC: "The session was wiped at once.",
+    EndReason.PARENT_GONE: "The session was wiped because the program around it ended.",
+    EndReason.RELAY_REFUSED: "The relay refused to carry the session on; it is wiped.",
+    EndReason.PEER_BROKEN: "The other side's device sent something that Amanat does not send; all is wiped.",
+    EndReason.FORK: "The relay showed the two devices different messages; the session is wiped.",
+    EndReason.NOT_JOINED: "The session did not begin.",
+}
+_EXIT_CODES: Final = {
+    EndReason.ENDED: ExitCode.OK,
+    EndReason.PANIC: ExitCode.OK,
+    EndReason.PEER_SILENT: ExitCode.TIMED_OUT,
+    EndReason.NOT_JOINED: ExitCode.TIMED_OUT,
+    EndReason.FORK: ExitCode.DECISION_NEEDED,
+}
+
+
+def end_sentence(reason: EndReason) -> str:
+    """What a person is told about the end of a session."""
+    return _END_SENTENCES[reason]
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_line_argument(parser)
+    parser.add_argument(
+        "--script", type=Path, metavar="FILE", help='{"turns": [["client", "text"], ["therapist", "text"]]}'
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        help="how long to wait for the other side (default 600)",
+    )
+
+
+def _session(context: Context, arguments: argparse.Namespace) -> int:
+    script = None if arguments.script is None else _read_script(arguments.script)
+    if script is None and not (context.interactive and context.out.isatty()):
+        raise MissingPrerequisite("A live session needs a terminal, or a script (--script FILE).")
+
+    async def work() -> SessionResult:
+        with closing(context.open_device()) as device:
+            line = device.line(arguments.line).name
+            async with device.online():
+                await device.wait_online()
+                context.note(
+                    "Offering a live session and waiting for the client. Ctrl-C gives up."
+                    if device.role is Role.THERAPIST
+                    else "Waiting for your therapist to open the live session. Ctrl-C gives up."
+                )
+                async with device.session(line) as session:
+                    await session.start(
+                        front=TERMINAL if script is None else SCRIPTED,
+                        script=script,
+                        timeout_seconds=arguments.timeout,
+                    )
+                    result = await session.wait()
+                with suppress(AmanatError):  # the session is over, whatever becomes of receipts of the line
+                    await device.settle()
+                return result
+
+    result = asyncio.run(work())
+    if arguments.json:
+        context.print_json(_as_json(result))
+    else:
+        context.print(end_sentence(result.reason))
+    return _EXIT_CODES.get(result.reason, ExitCode.FAILED)
+
+
+def _read_script(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise MissingPrerequisite(f"The script {path} cannot be read.") from None
+
+
+def _as_json(result: SessionResult) -> dict[str, Any]:
+    return {
+        "reason": result.reason.value,
+        "sent": result.sent,
+        "received": result.received,
+        "seconds": round(result.seconds, 3),
+        "cells_sent": result.cells_sent,
+        "cells_received": result.cells_received,
+        "reports": [list(report) for report in result.reports],
+    }
+
+
+COMMANDS: Final = (
+    Command(
+        name="session",
+        help="hold a live session",
+        description="Hold a live session on a line: a therapist offers it now and waits for the client, a "
+        "client waits\nfor the therapist's offer. It exists in memory only, in a process of its own, and is "
+        "wiped at the end.",
+        run=_session,
+        add_arguments=_arguments,
+        exit_codes=online_codes(ExitCode.DECISION_NEEDED),
+        json=True,
+    ),
+)
