@@ -170,7 +170,7 @@ class DhKem:
         try:
             dh = self.group.exchange(private, public)
         except ValueError:
-            raise ValidationError("RFC9180-7.1.4") from None
+            raise ValidationError("hpke.public-key") from None
         return self._shared_secret(dh, enc, public), enc
 
     def decap(self, private: bytes, enc: bytes) -> bytes:

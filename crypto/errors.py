@@ -30,7 +30,7 @@ class ValidationError(Exception):
 class GenerationUsedError(ValidationError):
     """A message whose ratchet generation was used before: a replay or a second copy (R11, R20)."""
 
-    def __init__(self, rule: str = "generation-used") -> None:
+    def __init__(self, rule: str = "R11.generation-used") -> None:
         super().__init__(rule)
 
 

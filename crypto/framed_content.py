@@ -78,7 +78,7 @@ class Sender:
             ValidationError: The sender is no member.
         """
         if self.sender_type is not SenderType.MEMBER or self.index is None:
-            raise ValidationError("RFC9420-6.sender-not-a-member")
+            raise ValidationError("message.sender-not-a-member")
         return LeafIndex(self.index)
 
 

@@ -125,7 +125,7 @@ def unprotect_public(
     """
     content = message.content
     if content.content_type not in SENDER_MAY_SEND[content.sender.sender_type]:
-        raise ValidationError("RFC9420-6.content-of-sender")
+        raise ValidationError("message.content-of-sender")
     if content.sender.sender_type is SenderType.MEMBER:
         suite.verify_mac(
             membership_key, _tbm(content, message.auth, group_context), message.membership_tag or b""

@@ -165,7 +165,7 @@ class SecretTree:
             ValidationError: There is no such leaf, or the generation is further ahead than allowed.
         """
         if not 0 <= leaf < self._n_leaves:
-            raise ValidationError("RFC9420-6.3.2.leaf-index")
+            raise ValidationError("message.leaf-outside")
         known = self._ratchets.get((leaf, ratchet))
         start, secret = (known.generation, known.secret) if known else (0, self._peek_root(leaf, ratchet))
         if generation < start:

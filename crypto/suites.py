@@ -222,4 +222,4 @@ def suite(code: int) -> CipherSuite:
     try:
         return SUITES[code]
     except KeyError:
-        raise ValidationError("unsupported-cipher-suite") from None
+        raise ValidationError("suite.unsupported") from None

@@ -32,7 +32,7 @@ def next_confirmed_transcript_hash(
         ValidationError: ``commit`` carries no Commit.
     """
     if commit.content.content_type is not ContentType.COMMIT:
-        raise ValidationError("RFC9420-8.2.not-a-commit")
+        raise ValidationError("transcript.not-a-commit")
     writer = Writer().u16(commit.wire_format)
     write_framed_content(writer, commit.content)
     writer.opaque(commit.auth.signature)

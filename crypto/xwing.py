@@ -79,7 +79,7 @@ class XWingHpke:
             )
             sealed = self.suite.encrypt(plaintext, key, info)
         except ValueError:
-            raise ValidationError("RFC9180-7.1.4") from None
+            raise ValidationError("hpke.public-key") from None
         return sealed[:N_ENC], sealed[N_ENC:]
 
     def open(self, private: bytes, enc: bytes, *, info: bytes, aad: bytes, ciphertext: bytes) -> bytes:

@@ -212,7 +212,7 @@ def test_only_a_member_may_send_and_only_what_was_signed_for_it() -> None:
 
 def test_a_leaf_outside_the_tree_is_refused() -> None:
     sender, receiver = Member(leaf=LeafIndex(3), n_leaves=4), Member(leaf=ZERO, n_leaves=2)
-    with pytest.raises(ValidationError, match="leaf-index"):
+    with pytest.raises(ValidationError, match="leaf-outside"):
         receiver.unprotect(sender.protect(b"x"))
 
 
