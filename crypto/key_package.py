@@ -177,7 +177,7 @@ def check_lifetime(
     tolerance_seconds: float = 26 * 3_600,
     max_seconds: int = MAX_LIFETIME_SECONDS,
 ) -> None:
-    """Judge window and width of the lifetime, when a KeyPackage is about to be consumed (RFC 9420 section 7.3).
+    """Judge window and width of the lifetime of a KeyPackage about to be consumed (RFC 9420 section 7.3).
 
     Args:
         key_package: The one that is about to be added.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from clients.conformance.case import Case, expect_equal, unhex
@@ -52,7 +53,7 @@ def check(case: Case) -> None:
             expect_equal(f"content of {name}", message.body.content.content_type, CONTENT_TYPES[name])
     for name, kind in PROPOSALS.items():
         encoded = unhex(case, name)
-        proposal = decode(encoded, lambda reader, kind=kind: read_proposal_body(reader, kind))
+        proposal = decode(encoded, partial(read_proposal_body, kind=kind))
         expect_equal(f"type of {name}", proposal_type(proposal), kind)
         expect_equal(name, encode(proposal, write_proposal_body), encoded)
     _round_trip(case, "commit", read_commit, write_commit)
