@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import pytest
 import pytest_asyncio
-from support.marked import Marks
 
 from chatserver.store.errors import StoreUsageError
 from chatserver.store.memory import MemoryStore
@@ -37,6 +36,7 @@ from chatserver.store.protocol import (
     hash_token,
 )
 from chatserver.store.sqlite import SqliteStore, init_store
+from support.marked import Marks
 
 pytestmark = pytest.mark.asyncio
 

@@ -1,7 +1,7 @@
 """Values that can be found again: ids, hashes and cells made of an eight-byte mark repeated.
 
-Any run of 15 bytes of such a value contains its whole mark, so one pass over a file finds every remainder of 16
-bytes of every value ever made, and says which value it was.
+Any run of 15 bytes of such a value contains its whole mark, so one pass over a file finds every remainder of
+16 bytes of every value ever made, and says which value it was.
 """
 
 from __future__ import annotations
