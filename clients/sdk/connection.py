@@ -37,6 +37,8 @@ PING_SECONDS: Final = 20.0
 """Well below the relay's idle time; an unanswered ping ends the connection after as long again."""
 MAX_QUEUED_FRAMES: Final = 256
 """Frames that wait to be written; whoever sends more waits."""
+MAX_QUEUED_LIVE_FRAMES: Final = 4
+"""Of a session's frames: a cell that cannot leave at once is not sent at all (S5)."""
 MAX_FRAMES_READ_AHEAD: Final = 64
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -111,8 +113,8 @@ class Connection:
         await self._queue.put(frame)
 
     def try_send(self, frame: f.ClientFrame) -> bool:
-        """Queue a frame unless others wait already or the connection is closed; for a session's cells (S5)."""
-        if self._closed or not self._queue.empty():
+        """Queue a frame, unless several wait already or the connection is closed (S5)."""
+        if self._closed or self._queue.qsize() >= MAX_QUEUED_LIVE_FRAMES:
             return False
         self._queue.put_nowait(frame)
         return True
@@ -155,7 +157,7 @@ class Connection:
         except* ConnectionClosed:
             raise ConnectionLost from None
         except* ConnectionLost as lost:
-            raise _first(lost) from None
+            raise first_of(lost) from None
         except* (CodecError, OrderError, VersionError):
             raise NotARelay("its address") from None
         finally:
@@ -202,7 +204,8 @@ def _error_code(code: int) -> ErrorCode | None:
     return next((known for known in ErrorCode if known == code), None)
 
 
-def _first(group: BaseExceptionGroup[ConnectionLost]) -> ConnectionLost:
+def first_of(group: BaseExceptionGroup[ConnectionLost]) -> ConnectionLost:
+    """One of the errors in a group, for raising it alone."""
     found = group.exceptions[0]
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]

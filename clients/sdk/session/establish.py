@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from clients.sdk.model import Role
@@ -26,7 +26,7 @@ from crypto.key_package import (
     generate_key_package,
     read_key_package,
 )
-from crypto.leaf_node import LeafNode, Lifetime
+from crypto.leaf_node import Capabilities, LeafNode, Lifetime
 from crypto.policy import product_capabilities
 from crypto.suites import CipherSuite
 
@@ -35,7 +35,7 @@ _CLOCK_SLACK_SECONDS: Final = 26 * 3_600
 
 
 def session_credential(session_id: bytes, role: Role) -> bytes:
-    """`SHA-256("amanat session" ‖ session id ‖ u8 role)`, role 1 client, 2 therapist; signed by nobody (S4)."""
+    """`SHA-256("amanat session" ‖ session id ‖ u8 role)` (S4): role 1 client, 2 therapist."""
     return hashlib.sha256(b"amanat session" + session_id + bytes([_ROLE_CODES[role]])).digest()
 
 
@@ -86,7 +86,7 @@ def prepare_join(
         suite=suite,
         signature_private=seed,
         credential=Credential.basic(session_credential(session_id, Role.CLIENT)),
-        capabilities=product_capabilities(),
+        capabilities=_capabilities(suite),
         lifetime=Lifetime(not_before=max(0, therapist_now - _CLOCK_SLACK_SECONDS), not_after=valid_until),
         rng=rng,
     )
@@ -119,9 +119,7 @@ def welcome_client(
     alone = Group.create(
         suite=suite,
         group_id=session_id,
-        leaf=OwnLeafParams(
-            signature_private=seed, credential=credential, capabilities=product_capabilities()
-        ),
+        leaf=OwnLeafParams(signature_private=seed, credential=credential, capabilities=_capabilities(suite)),
         rng=rng,
     )
     pending = alone.commit(adds=[key_package], removes=[], rng=rng, authenticated_data=b"")
@@ -154,6 +152,11 @@ def check_session_group(
     if leaf.signature_key != suite.signature_key_pair_from_seed(therapist_seed)[1]:
         raise ValidationError("S4-signer-key")
     _check_credential(leaf, session_id, Role.THERAPIST)
+
+
+def _capabilities(suite: CipherSuite) -> Capabilities:
+    """The product's, in whose place tests put another suite."""
+    return replace(product_capabilities(), cipher_suites=(suite.code,))
 
 
 def _check_client_key_package(key_package: KeyPackage, join: JoinBody, suite: CipherSuite) -> None:

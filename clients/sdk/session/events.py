@@ -1,4 +1,4 @@
-"""What goes into a session machine and what comes out (S5 to S7). Sans-I/O: no socket, no clock, no screen."""
+"""What goes into a session machine and what comes out (S5 to S7): no socket, no clock, no screen."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class OwnCellArrived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DepositAnswered:
+    """The relay answered a deposit, by whatever: one cell fewer is on its way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expired:
     """Cells `first` to `last` fell out of the relay's ring before they were read; normal here (R6)."""
 
@@ -61,7 +66,15 @@ class Tick:
 
 
 NetworkEvent: TypeAlias = (
-    Connected | Disconnected | Attached | AttachRefused | CellArrived | OwnCellArrived | Expired | Tick
+    Connected
+    | Disconnected
+    | Attached
+    | AttachRefused
+    | CellArrived
+    | OwnCellArrived
+    | DepositAnswered
+    | Expired
+    | Tick
 )
 
 

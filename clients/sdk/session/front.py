@@ -91,6 +91,16 @@ class LinkChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeerReturned:
+    """The peer's device lost the session and came back (S2): a new group goes on under the same screen.
+
+    What stands in `undelivered` was not acknowledged before and is lost, unless the person sends it again.
+    """
+
+    undelivered: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PeerEnding:
     """The peer pressed END; what was written before still arrives, then `Ended`."""
 
@@ -102,7 +112,9 @@ class Ended:
     reason: EndReason
 
 
-SessionEvent: TypeAlias = TextReceived | TextDelivered | PeerTyping | LinkChanged | PeerEnding | Ended
+SessionEvent: TypeAlias = (
+    TextReceived | TextDelivered | PeerTyping | LinkChanged | PeerReturned | PeerEnding | Ended
+)
 
 
 class SessionPort(Protocol):

@@ -1,11 +1,9 @@
-"""R10 for a session: the hash chain of the channel's log, one per incarnation (S6), with holes as a normal
-thing.
+"""R10 for a session: the hash chain of the channel's log, one per incarnation (S6), holes included.
 
 Each side chains every cell that the relay numbers. Each message carries its sender's last sure point
 (incarnation, n, H_n) in authenticated_data, and the receiver compares it with its own history. After
-`EXPIRED` the own chain is
-unsure: digests are collected from the end of the hole on, the last sure point before it is what is claimed,
-and the next claim of the peer that lies behind the hole becomes the baseline.
+`EXPIRED` the own chain is unsure: digests are collected from the end of the hole on, the last sure point
+before it is what is claimed, and the next claim of the peer that lies behind the hole becomes the baseline.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ HISTORY: Final = 4_096
 
 
 class ForkError(ValidationError):
-    """R10: the relay showed the two sides different logs, or one that cannot be. Stop sending, tell the person."""
+    """R10: the relay showed the two sides different logs, or one that cannot be."""
 
 
 class LogChain:
@@ -71,7 +69,7 @@ class LogChain:
             raise ForkError("R10-gap")
         self._position = seq
         if self._since_hole is None:
-            self._note(seq, log_next(self._history[seq - 1], seq, 0, digest))
+            self._note(seq, log_next(self._history[seq - 1], seq, False, digest))
         else:
             self._since_hole.append(digest)
             if len(self._since_hole) > HISTORY:
@@ -121,7 +119,7 @@ class LogChain:
         self._history.clear()
         self._note(baseline.n, baseline.log_hash)
         for n, digest in enumerate(digests, baseline.n + 1):
-            self._note(n, log_next(self._history[n - 1], n, 0, digest))
+            self._note(n, log_next(self._history[n - 1], n, False, digest))
 
     def _note(self, n: int, log_hash: bytes) -> None:
         self._history[n] = log_hash

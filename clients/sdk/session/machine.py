@@ -44,6 +44,7 @@ from clients.sdk.session.events import (
     AttachRefused,
     CellArrived,
     Connected,
+    DepositAnswered,
     DepositLive,
     Disconnected,
     Effect,
@@ -78,7 +79,7 @@ QUIET_SECONDS: Final = 5.0
 """Without a cell of the peer for so long, the person is told."""
 LINGER_SECONDS: Final = 5.0
 MAX_IN_FLIGHT: Final = 16
-"""Deposits that the relay has not shown back; more are not made, so that a slow network queues nothing."""
+"""Deposits that the relay has not answered; more are not made, so that a slow network queues nothing."""
 READERS: Final = 2
 _OWN_DIGESTS: Final = 256
 
@@ -185,6 +186,16 @@ class SessionMachine:
         """How it stands on the network."""
         return self._link
 
+    @property
+    def heard(self) -> bool:
+        """Whether the peer was heard in this group: both sides hold it."""
+        return self._heard_once
+
+    @property
+    def undelivered(self) -> tuple[int, ...]:
+        """Numbers of the own texts that the peer has not acknowledged."""
+        return tuple(number for _, number in self._text_ends)
+
     def next_wakeup(self) -> float:
         """When the next `Tick` is due."""
         return self._next_tick
@@ -219,8 +230,10 @@ class SessionMachine:
             case OwnCellArrived():
                 if event.digest not in self._own_digests:
                     raise ForkError("R9-own-cell")
-                self._in_flight = max(0, self._in_flight - 1)
                 self._chain.cell(event.seq, event.digest)
+                return []
+            case DepositAnswered():
+                self._in_flight = max(0, self._in_flight - 1)
                 return []
             case Expired():
                 self._chain.expired(event.first, event.last)

@@ -185,5 +185,5 @@ class OfferBook:
 
 
 def join_is_timely(body: JoinBody, *, session_id: bytes, now: float) -> bool:
-    """The therapist's side of S1: a JOIN for another session, or whose time has passed, is stale and ignored."""
+    """The therapist's side of S1: a JOIN of another session, or too late, is stale and ignored."""
     return body.session_id == session_id and now <= body.valid_until
