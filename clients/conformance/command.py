@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Final
 
 from clients.conformance.runner import Report, run
@@ -41,7 +42,7 @@ def _print_table(report: Report) -> None:
     for file in report.files:
         for suite, counts in sorted(file.suites.items()):
             numbers = f"{counts.passed:7} {counts.failed:7} {counts.skipped:8}"
-            print(f"{file.path[-44:]:44} {file.kind or '?':20} {suite:>6} {numbers}")
+            print(f"{Path(file.path).name[:44]:44} {file.kind or '?':20} {suite:>6} {numbers}")
         for reason in file.reasons:
             print(f"    {reason}")
     total = report.total

@@ -18,6 +18,11 @@ KINDS = {
     "transcript-hashes": ALL_SUITES,
     "message-protection": ALL_SUITES,
     "psk_secret": ALL_SUITES,
+    "tree-operations": {"1"},
+    "tree-validation": ALL_SUITES,
+    "treekem": ALL_SUITES,
+    "welcome": ALL_SUITES,
+    "messages": {"none"},
 }
 
 
