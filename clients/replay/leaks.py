@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -147,12 +147,12 @@ class LeakSearch:
         self._ignored |= found
         return len(found)
 
-    def search(self, where: str, data: bytes) -> list[Finding]:
-        """Search `data`; each needle is reported once per encoding."""
+    def search(self, where: str, data: bytes, *, but: Collection[bytes] = ()) -> list[Finding]:
+        """Search `data` for all needles but those with a value in `but`; each is told once per encoding."""
         findings = {
             Finding(kind=needle.kind, encoding=encoding, conversation=needle.conversation, where=where): None
             for encoding, encoded, needle in self._found_in(data)
-            if encoded not in self._ignored
+            if encoded not in self._ignored and needle.value not in but
         }
         return list(findings)
 
@@ -196,9 +196,3 @@ class LeakSearch:
 def _integers(part: memoryview) -> Iterable[int]:
     """The 8-byte blocks of `part` as integers in the machine's byte order."""
     return part.cast("Q")
-
-
-def secrets_as_needles(conversation: int, secrets: Iterable[bytes]) -> Iterator[Needle]:
-    """Recorded secrets as needles."""
-    for value in secrets:
-        yield Needle(kind=Kind.SECRET, conversation=conversation, value=value)

@@ -2,8 +2,8 @@
 
 For each patch: a copy of the tree, the patch applied, the tests named in its header run; at least one of them
 must fail in its own body. Before that the same tests are run once, all together, in an unpatched copy, where
-they must pass. A patch that no longer applies, a test that cannot be collected, and a hung test count against the
-patch: a rule whose mutant is broken is a rule without proof.
+they must pass. A patch that no longer applies, a test that cannot be collected, and a hung test count against
+the patch: a rule whose mutant is broken is a rule without proof.
 
     python tests/mutants/run.py [--long] [--jobs N] [PATCH ...]
 
@@ -151,7 +151,8 @@ def run_tests(tree: Path, tests: Sequence[str], *, seconds: float, stop_at_first
     report.unlink(missing_ok=True)
     paths = [str(tree), str(tree / "tests"), str(HERE)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "AMANAT_OUTCOMES": str(report)}
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", "-p", "outcomes"]
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "outcomes"]
+    command += ["-o", f"cache_dir={tree.parent / 'cache'}"]
     command += ["--no-header", *(["-x"] if stop_at_first else []), *tests]
     process = subprocess.Popen(
         command,
