@@ -1,0 +1,181 @@
+"""Rates per connection and per address (DESIGN section 8), without keeping an address.
+
+An address is known as a keyed hash in memory; the key is random and changes every hour, and with it
+everything that was counted under the old one is forgotten. IPv6 counts by /64. Limits per address are
+`address_factor` (at least 50) times those per connection.
+
+Buckets are leaky: a full bucket holds one minute's worth, and refills evenly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from chatserver.clock import Clock
+from chatserver.config import Limits, Network
+
+KEY_LIFETIME_SECONDS: Final = 3_600.0
+"""How long the key lives under which addresses are hashed."""
+
+_MINUTE: Final = 60.0
+
+
+class Kind(Enum):
+    """What is counted."""
+
+    DEPOSIT = "deposits_per_minute"
+    REQUEST = "requests_per_minute"
+    CREATION = "creations_per_minute"
+    INBOX = "inbox_requests_per_minute"
+    FETCH = "bundle_fetches_per_minute"
+
+
+class Bucket:
+    """A leaky bucket of one minute's worth."""
+
+    __slots__ = ("_level", "_per_second", "_size", "_then")
+
+    def __init__(self, per_minute: int, now: float) -> None:
+        self._size = float(per_minute)
+        self._per_second = per_minute / _MINUTE
+        self._level = self._size
+        self._then = now
+
+    def has(self, now: float) -> bool:
+        """Whether one more is allowed now; takes nothing."""
+        level = self._level + (now - self._then) * self._per_second
+        self._level = min(self._size, level)
+        self._then = now
+        return self._level >= 1.0
+
+    def take(self) -> None:
+        """Take one; to be called after `has`."""
+        self._level -= 1.0
+
+    def give_back(self) -> None:
+        """Undo one `take`, because what it was taken for did not happen."""
+        self._level = min(self._size, self._level + 1.0)
+
+
+class AddressRecord:
+    """What is known about one address within the hour: its connections, and its buckets."""
+
+    __slots__ = ("buckets", "connections")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.buckets: dict[Kind, Bucket] = {}
+
+
+class AddressBook:
+    """Records by keyed hash of the address."""
+
+    def __init__(self, clock: Clock, rng: Callable[[int], bytes]) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._key = rng(32)
+        self._born = clock.monotonic()
+        self._records: dict[bytes, AddressRecord] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def record(self, address: str) -> AddressRecord:
+        """The record of an address; connections that began under an old key keep theirs."""
+        self.rotate()
+        digest = hashlib.blake2b(subnet(address), key=self._key, digest_size=16).digest()
+        found = self._records.get(digest)
+        if found is None:
+            found = self._records[digest] = AddressRecord()
+        return found
+
+    def rotate(self) -> None:
+        """Forget everything if the key is an hour old."""
+        now = self._clock.monotonic()
+        if now - self._born >= KEY_LIFETIME_SECONDS:
+            self._key = self._rng(32)
+            self._born = now
+            self._records = {}
+
+
+class Meter:
+    """The rates of one connection, and of its address where that counts."""
+
+    __slots__ = ("_address", "_buckets", "_clock", "_limits")
+
+    def __init__(self, limits: Limits, clock: Clock, address: AddressRecord | None) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._address = address
+        self._buckets: dict[Kind, Bucket] = {}
+
+    def try_take(self, kind: Kind) -> bool:
+        """Count one if it is allowed."""
+        now = self._clock.monotonic()
+        own = self._buckets.get(kind)
+        if own is None:
+            own = self._buckets[kind] = Bucket(self._rate(kind), now)
+        if not own.has(now):
+            return False
+        if self._address is not None:
+            shared = self._shared(self._address, kind, now)
+            if not shared.has(now):
+                return False
+            shared.take()
+        own.take()
+        return True
+
+    def give_back(self, kind: Kind) -> None:
+        """Undo one `try_take`: a channel that existed already was not created (R4)."""
+        self._buckets[kind].give_back()
+        if self._address is not None:
+            self._shared(self._address, kind, self._clock.monotonic()).give_back()
+
+    def _rate(self, kind: Kind) -> int:
+        return int(getattr(self._limits, kind.value))
+
+    def _shared(self, address: AddressRecord, kind: Kind, now: float) -> Bucket:
+        shared = address.buckets.get(kind)
+        if shared is None:
+            rate = self._rate(kind) * self._limits.address_factor
+            shared = address.buckets[kind] = Bucket(rate, now)
+        return shared
+
+
+def subnet(address: str) -> bytes:
+    """What of an address is counted: IPv4 whole, IPv6 its /64, anything else one common value."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return b""
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return parsed.ipv4_mapped.packed
+        return parsed.packed[:8]
+    return parsed.packed
+
+
+def is_in(address: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an address lies in one of the networks."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return any(parsed.version == network.version and parsed in network for network in networks)
+
+
+def client_address(peer: str, forwarded_for: list[str], trusted: tuple[Network, ...]) -> str:
+    """The address that counts: the peer's, or what trusted proxies say of it.
+
+    Walks the X-Forwarded-For entries from the right, as long as the one who wrote them is trusted.
+    """
+    current = peer
+    for entry in reversed([part.strip() for line in forwarded_for for part in line.split(",")]):
+        if not is_in(current, trusted):
+            break
+        current = entry
+    return current

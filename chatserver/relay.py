@@ -1,0 +1,207 @@
+"""What all connections share: store, live channels, inboxes, rates, and the sweep that ends what is late.
+
+No sockets here: `server` brings them as `Socket`s. Time is a clock that is asked, not waited for: `sweep` is
+called every second by the server and by tests whenever they like, and does everything that depends on time:
+live channels that linger (R6), peers that are silent, that never said HELLO, or that do not read (DESIGN
+section 8), the hourly key of the address book, and the store's expiry when the UTC day changes (R6, R21).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+from chatserver.clock import Clock, SystemClock
+from chatserver.config import Config, networks
+from chatserver.events import Event, Log
+from chatserver.inbox_desk import Inboxes
+from chatserver.live import LiveChannels
+from chatserver.peer import Peer, Socket
+from chatserver.rates import AddressBook, AddressRecord, Kind, Meter, client_address, is_in
+from chatserver.sender import Flusher
+from chatserver.store.errors import StoreError
+from chatserver.store.protocol import Day, Store, day_of
+from chatserver.stored import StoredChannels
+from chatserver.wire.bundle import encode_bucket
+from chatserver.wire.errors import ErrorCode
+from chatserver.wire.frames import Draining
+
+
+class Relay:
+    """The relay without its sockets. Use as an async context manager: inside, its tasks run.
+
+    Attributes:
+        config: settings.
+        store: where the class `stored`, inboxes and bundles live.
+        clock: time.
+        rng: randomness.
+        log: events.
+        draining: SIGTERM came; nothing new is taken.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        rng: Callable[[int], bytes] = os.urandom,
+        log: Log | None = None,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.clock = clock or SystemClock()
+        self.rng = rng
+        self.log = log or Log()
+        self.draining = False
+        self.peers: set[Peer] = set()
+        self.live = LiveChannels(self.clock, rng, config.limits.live_channels)
+        self.stored = StoredChannels(store)
+        self.inboxes = Inboxes()
+        self.addresses = AddressBook(self.clock, rng)
+        self.flusher = Flusher(lambda run: asyncio.get_running_loop().call_soon(run))
+        self._trusted = networks(config.listen.trusted_proxies)
+        self._onion = networks(config.listen.onion_proxies)
+        self._group: asyncio.TaskGroup | None = None
+        self._in_store = 0
+        self._store_failures = 0
+        self._buckets: dict[tuple[int, int], bytes] = {}
+        self._expired_day = 0
+
+    async def __aenter__(self) -> Self:
+        self._group = await asyncio.TaskGroup().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._group is not None:
+            await self._group.__aexit__(kind, error, traceback)
+
+    # -- connections ----------------------------------------------------------------------------------------
+
+    def address_of(self, peer: str, forwarded_for: list[str]) -> tuple[AddressRecord | None, bool]:
+        """The record of whoever connects (None: not limited by address), and whether they came by onion."""
+        if is_in(peer, self._onion):
+            return None, True
+        return self.addresses.record(client_address(peer, forwarded_for, self._trusted)), False
+
+    def full(self, address: AddressRecord | None) -> bool:
+        """Whether another connection is too many."""
+        limits = self.config.limits
+        if len(self.peers) >= limits.connections:
+            return True
+        return address is not None and address.connections >= limits.connections_per_address
+
+    async def serve(self, socket: Socket, address: AddressRecord | None, *, onion: bool) -> None:
+        """Serve one connection to its end."""
+        if address is not None:
+            address.connections += 1
+        try:
+            await Peer(self, socket, Meter(self.config.limits, self.clock, address), onion=onion).run()
+        finally:
+            if address is not None:
+                address.connections -= 1
+
+    def may_fetch(self, address: AddressRecord | None) -> bool:
+        """Whether one more bucket may be fetched from this address."""
+        return Meter(self.config.limits, self.clock, address).try_take(Kind.FETCH)
+
+    async def bucket(self, bits: int, prefix: int) -> bytes:
+        """The encoded bucket of contact bundles (DESIGN section 6); kept until a bundle is published."""
+        found = self._buckets.get((bits, prefix))
+        if found is None:
+            found = encode_bucket(await self.store.bundles(bits=bits, prefix=prefix))
+            self._buckets[bits, prefix] = found
+        return found
+
+    def forget_buckets(self) -> None:
+        """A bundle was published or has expired."""
+        self._buckets.clear()
+
+    # -- work that outlives a connection --------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a request to the store; `work` lets no exception out."""
+        if self._group is None:
+            work.close()
+            return
+        self._in_store += 1
+        self._group.create_task(work).add_done_callback(self._answered)
+
+    def _answered(self, _task: asyncio.Task[None]) -> None:
+        self._in_store -= 1
+
+    def store_failed(self) -> None:
+        """Log that the store failed, by count alone."""
+        self._store_failures += 1
+        self.log.event(Event.STORE_FAILED, count=self._store_failures)
+
+    # -- time -----------------------------------------------------------------------------------------------
+
+    def today(self) -> Day:
+        """The UTC day."""
+        return day_of(self.clock.utc_seconds())
+
+    async def sweep(self) -> None:
+        """End what is late; cheap, to be called about once a second."""
+        now = self.clock.monotonic()
+        times = self.config.times
+        for peer in tuple(self.peers):
+            since = peer.sender.blocked_since
+            if since is not None and now - since > times.slow_reader_seconds:
+                peer.abort()
+            elif now - peer.heard_at > (times.idle_seconds if peer.greeted else times.handshake_seconds):
+                peer.end(ErrorCode.TIMEOUT)
+        self.live.sweep()
+        self.addresses.rotate()
+        await self.expire()
+
+    async def expire(self) -> None:
+        """Once a day: remove what has expired (R6, R21)."""
+        today = self.today()
+        if today == self._expired_day:
+            return
+        self._expired_day = today
+        try:
+            report = await self.store.expire(today=today)
+        except StoreError:
+            self._expired_day = 0
+            self.store_failed()
+            return
+        self.forget_buckets()
+        self.log.event(
+            Event.EXPIRED,
+            cells=_tens(report.cells),
+            channels=_tens(report.closed_channels + report.untouched_channels),
+            drops=_tens(report.drops),
+        )
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    async def drain(self, pause: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep) -> None:
+        """Take nothing new, wait for what is on its way to disk, then close every connection."""
+        seconds = self.config.times.drain_seconds
+        self.draining = True
+        self.log.event(Event.DRAINING, seconds=int(seconds))
+        for peer in tuple(self.peers):
+            if peer.greeted:
+                peer.say(Draining(seconds=int(seconds)))
+        self.flusher.flush()
+        deadline = self.clock.monotonic() + seconds
+        while self._in_store and self.clock.monotonic() < deadline:
+            await pause(0.01)
+        for peer in tuple(self.peers):
+            peer.end(ErrorCode.SHUTDOWN)
+        self.log.event(Event.STOPPED, flushed=int(self._in_store == 0))
+
+
+def _tens(number: int) -> int:
+    """Rounded up to tens, so that a log counts nobody."""
+    return -(-number // 10) * 10

@@ -1,0 +1,159 @@
+"""What goes out on one connection: one write per burst, never an unbounded queue.
+
+Everything said within one turn of the event loop is collected and written at once: a deposit fans out to many
+connections, a burst of deposits to one, and each of these connections sees a single write. WebSocket frames
+of a server are unmasked (RFC 6455 section 5.1), so their header is made here and the body is never touched;
+whole frames only are written, so the library's own PONG and CLOSE frames may come in between.
+
+Backpressure: once more than the limit waits for the peer, the sender is `blocked`. Who feeds it (the reader
+of requests, the catching-up of channels, the fan-out) then stops; when the queue has drained, it goes on;
+when it does not drain in time, the relay disconnects the peer (DESIGN section 8).
+
+The transport is a narrow seam: `Transport` is all that this relay knows of sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from chatserver.clock import Clock
+
+
+class Transport(Protocol):
+    """A byte stream to one peer."""
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the kernel, or queue them."""
+        ...
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        ...
+
+    def abort(self) -> None:
+        """Disconnect at once and drop what waits."""
+        ...
+
+
+class Flusher:
+    """Collects the senders that have something to write, and writes once per turn of the loop."""
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._call_soon = call_soon
+        self._dirty: list[Sender] = []
+
+    def mark(self, sender: Sender) -> None:
+        """Flush a sender at the end of this turn."""
+        if not self._dirty:
+            self._call_soon(self.flush)
+        self._dirty.append(sender)
+
+    def flush(self) -> None:
+        """Flush all marked senders now."""
+        dirty, self._dirty = self._dirty, []
+        for sender in dirty:
+            sender.flush()
+
+
+class Sender:
+    """The outgoing side of one connection.
+
+    Args:
+        transport: where to.
+        flusher: when.
+        clock: to know since when the peer has been blocked.
+        limit_bytes: more than this waiting means blocked.
+        on_blocked: called once each time that happens; it must see to it that `drained` is called.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_flusher",
+        "_limit",
+        "_on_blocked",
+        "_parts",
+        "_size",
+        "_transport",
+        "_unblocked",
+        "blocked_since",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        flusher: Flusher,
+        clock: Clock,
+        *,
+        limit_bytes: int,
+        on_blocked: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._flusher = flusher
+        self._clock = clock
+        self._limit = limit_bytes
+        self._on_blocked = on_blocked
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._unblocked: asyncio.Event | None = None
+        self.blocked_since: float | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing more should be said now."""
+        return self.blocked_since is not None or self._size > self._limit
+
+    def send(self, message: bytes, body: bytes = b"") -> None:
+        """Say `message ‖ body` as one binary WebSocket message, at the end of this turn."""
+        parts = self._parts
+        if not parts:
+            self._flusher.mark(self)
+        length = len(message) + len(body)
+        parts.append(frame_head(length))
+        parts.append(message)
+        if body:
+            parts.append(body)
+        self._size += length
+
+    def flush(self) -> None:
+        """Write what was said."""
+        if not self._parts:
+            return
+        data = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        self._transport.write(data)
+        if self.blocked_since is None and self._transport.get_write_buffer_size() > self._limit:
+            self.blocked_since = self._clock.monotonic()
+            self._on_blocked()
+
+    def drained(self) -> None:
+        """The peer has read on."""
+        self.blocked_since = None
+        if self._unblocked is not None:
+            self._unblocked.set()
+            self._unblocked = None
+
+    async def writable(self) -> None:
+        """Wait until the sender is not blocked; the relay's sweep disconnects a peer that takes too long."""
+        self.flush()
+        while self.blocked_since is not None:
+            if self._unblocked is None:
+                self._unblocked = asyncio.Event()
+            await self._unblocked.wait()
+
+    def abort(self) -> None:
+        """Disconnect at once."""
+        self._parts.clear()
+        self._size = 0
+        self._transport.abort()
+
+
+def frame_head(length: int) -> bytes:
+    """Header of an unmasked, final, binary WebSocket frame (RFC 6455 section 5.2)."""
+    if length < 126:
+        return bytes((0x82, length))
+    if length < 1 << 16:
+        return bytes((0x82, 126, length >> 8, length & 0xFF))
+    return b"\x82\x7f" + length.to_bytes(8, "big")
