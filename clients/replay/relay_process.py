@@ -120,18 +120,7 @@ class RelayProcess:
 
     def left(self) -> Left:
         """Count what the store holds, by reading it beside the relay."""
-        database = next(iter(sorted(self.store.glob("*.db"))), None)
-        if database is None:
-            raise RelayFailed("The relay's store holds no database.")
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            counted = {
-                table: connection.execute(
-                    f"SELECT count(*), coalesce(sum(length(body)), 0) FROM {table}"  # noqa: S608 - two constants
-                ).fetchone()
-                for table in ("cells", "drops")
-            }
-        (cells, cell_bytes), (drops, drop_bytes) = counted["cells"], counted["drops"]
-        return Left(cells=cells, drops=drops, bytes=cell_bytes + drop_bytes)
+        return left_in(self.store)
 
     def files(self) -> list[Path]:
         """Everything in the relay's folder but its log: store and configuration."""
@@ -181,6 +170,26 @@ class RelayProcess:
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return lines[-1] if lines else "it said nothing."
+
+
+def left_in(store: Path) -> Left:
+    """Count what a relay's store holds, by reading it beside the relay.
+
+    Raises:
+        RelayFailed: There is no store.
+    """
+    database = next(iter(sorted(store.glob("*.db"))), None)
+    if database is None:
+        raise RelayFailed("The relay's store holds no database.")
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        counted = {
+            table: connection.execute(
+                f"SELECT count(*), coalesce(sum(length(body)), 0) FROM {table}"  # noqa: S608 - two constants
+            ).fetchone()
+            for table in ("cells", "drops")
+        }
+    (cells, cell_bytes), (drops, drop_bytes) = counted["cells"], counted["drops"]
+    return Left(cells=cells, drops=drops, bytes=cell_bytes + drop_bytes)
 
 
 def configuration(store: Path) -> str:
