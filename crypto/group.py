@@ -437,9 +437,7 @@ class Group:
             GenerationUsedError: It is one of our own.
             AuthenticationError: Not genuine.
         """
-        authenticated, _ = open_message(self._state, message)
-        if isinstance(authenticated.content.content, bytes):
-            raise ValidationError("commit.content-type")
+        authenticated, _ = open_message(self._state, message, commit_only=True)
         return plan_commit(self._state, authenticated)
 
     def follow_commit(self, plan: CommitPlan) -> CommitReceived:

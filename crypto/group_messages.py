@@ -63,12 +63,19 @@ def seal_application(
     return MLSMessage(body=message).to_bytes()
 
 
-def open_message(state: GroupState, data: bytes) -> tuple[AuthenticatedContent, SenderData]:
+def open_message(
+    state: GroupState, data: bytes, *, commit_only: bool = False
+) -> tuple[AuthenticatedContent, SenderData]:
     """Decrypt and verify a message of this epoch.
 
     The sender's application ratchet moves, its handshake ratchet does not: whether a commit opens must not
     depend on which refused ones a device happened to read before (R14), and an accepted one ends the epoch
     with its ratchets.
+
+    Args:
+        state: Of the epoch.
+        data: An encoded MLSMessage.
+        commit_only: Refuse anything but a commit before it is decrypted, so that nothing moves.
 
     Raises:
         CodecError: Malformed.
@@ -85,6 +92,8 @@ def open_message(state: GroupState, data: bytes) -> tuple[AuthenticatedContent, 
         raise ValidationError("message.epoch")
     if body.content_type is ContentType.PROPOSAL:
         raise ValidationError("message.proposal-refused")
+    if commit_only and body.content_type is not ContentType.COMMIT:
+        raise ValidationError("commit.content-type")
     is_application = body.content_type is ContentType.APPLICATION
     return unprotect_private(
         state.suite,

@@ -99,11 +99,13 @@ class Device:
 class Circle:
     """All members of one group: every commit is processed by everybody, and all must agree."""
 
-    def __init__(self, suite: CipherSuite = FAST, size: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, suite: CipherSuite = FAST, size: int = 1, seed: int = 0, *, first: Device | None = None
+    ) -> None:
         self.suite = suite
         self.rng = seeded(seed)
         self._count = 0
-        first = Device.make(suite, "device 0", self.rng)
+        first = first or Device.make(suite, "device 0", self.rng)
         self.devices: dict[LeafIndex, Device] = {LeafIndex(0): first}
         self.groups: dict[LeafIndex, Group] = {LeafIndex(0): first.create(self.rng)}
         for _ in range(size - 1):
