@@ -22,7 +22,7 @@ RELAY_MAY_HOLD = re.compile(
 )
 
 MAY_IMPORT = {
-    "chatserver": re.compile(r"keys\.signing|keys\.transparency(\..*)?|crypto\.codec"),
+    "chatserver": re.compile(r"keys\.signing|keys\.transparency(\..*)?|crypto\.codec|crypto"),
     "clients": re.compile(r"chatserver\.wire(\..*)?|keys(\..*)?|crypto(\..*)?"),
     "keys": re.compile(r"crypto(\..*)?"),
     "crypto": re.compile(r"(?!)"),

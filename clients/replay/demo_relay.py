@@ -6,7 +6,6 @@ process id and the address. A process id alone is never trusted: it counts only 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -46,6 +45,7 @@ class DemoRelay:
         self._config = folder / "config.toml"
         self.store = folder / "store"
         self.log = folder / "relay.log"
+        self._process: subprocess.Popen[bytes] | None = None
 
     def find(self) -> Running | None:
         """The relay of an earlier `./run`, if it still answers."""
@@ -76,7 +76,7 @@ class DemoRelay:
         log_start = self.log.stat().st_size if self.log.exists() else 0
         if not self.store.exists():
             self._call("init")
-        process = self._spawn(wanted)
+        process = self._process = self._spawn(wanted)
         url = self._wait_listening(process, log_start)
         running = Running(pid=process.pid, url=url)
         self._note.write_text(json.dumps({"pid": running.pid, "url": running.url}))
@@ -94,11 +94,13 @@ class DemoRelay:
         os.kill(running.pid, signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
         while _is_relay(running.pid):
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(running.pid, os.WNOHANG)
+            if self._process is not None and self._process.poll() is not None:
+                break  # a child of this very process
             if time.monotonic() > until:
                 raise RelayFailed(f"The relay (process {running.pid}) does not end; see {self.log}.")
             time.sleep(0.1)
+        if self._process is not None:
+            self._process.wait()
         return True
 
     def left(self) -> Left:
