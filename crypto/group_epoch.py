@@ -34,18 +34,24 @@ class MemberPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BegunEpoch:
-    """A state together with the confirmation tag that its commit must carry."""
+    """A state together with the confirmation tag that its commit must carry.
+
+    ``secrets`` are all of the epoch: whoever receives this object takes the state out and drops the rest.
+    """
 
     state: GroupState
     confirmation_tag: bytes
+    secrets: EpochSecrets = field(repr=False)
 
 
-def epoch_secrets(suite: CipherSuite, joiner_secret: Secret, context: GroupContext) -> EpochSecrets:
-    """The key schedule without PSKs."""
+def epoch_secrets(
+    suite: CipherSuite, joiner_secret: Secret, context: GroupContext, psk_secret: bytes | None = None
+) -> EpochSecrets:
+    """The key schedule; ``psk_secret`` is None without PSKs, as in the product."""
     return derive_epoch_secrets(
         suite,
         joiner_secret=joiner_secret.reveal(),
-        psk_secret=no_psk_secret(suite),
+        psk_secret=no_psk_secret(suite) if psk_secret is None else psk_secret,
         group_context=context.to_bytes(),
     )
 
@@ -76,4 +82,4 @@ def begin_epoch(
         ratchet_policy=member.ratchet_policy,
         signer=member.signer,
     )
-    return BegunEpoch(state=state, confirmation_tag=tag)
+    return BegunEpoch(state=state, confirmation_tag=tag, secrets=secrets)

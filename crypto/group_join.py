@@ -6,16 +6,20 @@ and members are the expected ones (R16, S4). A joiner trusts the branch that the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 from crypto.code_points import ExtensionType
 from crypto.codec import decode
 from crypto.errors import StateError, ValidationError
 from crypto.extensions import check_unique_types, find_extension
-from crypto.group_epoch import MemberPart, begin_epoch
+from crypto.group_epoch import BegunEpoch, MemberPart, begin_epoch
 from crypto.group_info import GroupInfo, verify_group_info
 from crypto.group_state import GroupState
 from crypto.key_package import KeyPackage
 from crypto.key_schedule import derive_epoch_secrets, derive_welcome_secret
 from crypto.leaf_validation import check_capabilities
+from crypto.psk_id import PreSharedKeyID
 from crypto.psk_secret import no_psk_secret
 from crypto.ratchet_tree import RatchetTree, from_ratchet_tree
 from crypto.secret_tree import RatchetPolicy
@@ -29,6 +33,35 @@ from crypto.tree_validation import check_tree
 from crypto.treekem import derive_path
 from crypto.welcome import Welcome, open_group_info, open_group_secrets
 
+PskSecretFor = Callable[[CipherSuite, tuple[PreSharedKeyID, ...]], bytes]
+"""Gives the ``psk_secret`` for the PSKs that a Welcome names, or raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedEpoch:
+    """An epoch entered by a Welcome, with what the Welcome said of it.
+
+    Attributes:
+        begun: The state, and the epoch's secrets, to be dropped.
+        group_info: As signed by a member.
+        psks: As named in the Welcome.
+    """
+
+    begun: BegunEpoch = field(repr=False)
+    group_info: GroupInfo
+    psks: tuple[PreSharedKeyID, ...]
+
+
+def refuse_psks(suite: CipherSuite, psks: tuple[PreSharedKeyID, ...]) -> bytes:
+    """What the product does with PSKs.
+
+    Raises:
+        ValidationError: ``welcome.psk-refused``: there is one.
+    """
+    if psks:
+        raise ValidationError("welcome.psk-refused")
+    return no_psk_secret(suite)
+
 
 def join_group(
     *,
@@ -40,6 +73,30 @@ def join_group(
     ratchet_tree: bytes | None = None,
     ratchet_policy: RatchetPolicy | None = None,
 ) -> GroupState:
+    """As :func:`enter_by_welcome`, as the product joins: without PSKs."""
+    joined = enter_by_welcome(
+        welcome=welcome,
+        key_package=key_package,
+        init_private=init_private,
+        encryption_private=encryption_private,
+        signature_private=signature_private,
+        ratchet_tree=ratchet_tree,
+        ratchet_policy=ratchet_policy,
+    )
+    return joined.begun.state
+
+
+def enter_by_welcome(
+    *,
+    welcome: Welcome,
+    key_package: KeyPackage,
+    init_private: Secret,
+    encryption_private: Secret,
+    signature_private: Secret,
+    ratchet_tree: bytes | None = None,
+    ratchet_policy: RatchetPolicy | None = None,
+    psk_secret_for: PskSecretFor = refuse_psks,
+) -> JoinedEpoch:
     """Enter the epoch that a Welcome describes.
 
     Args:
@@ -50,6 +107,7 @@ def join_group(
         signature_private: Of the KeyPackage's leaf.
         ratchet_tree: An encoded ``ratchet_tree``, if the Welcome carries none.
         ratchet_policy: None for R11's.
+        psk_secret_for: Looks the PSKs up that the Welcome names.
 
     Raises:
         ValidationError: ``welcome.*``, ``group-info.*``, ``tree.*``, ``leaf.*`` or ``path.*`` names the rule.
@@ -61,11 +119,9 @@ def join_group(
     _check_own_keys(suite, key_package, encryption_private, signature_private)
     # 1. Our secrets.
     secrets = open_group_secrets(suite, welcome, key_package=key_package, init_private=init_private)
-    if secrets.psks:
-        raise ValidationError("welcome.psk-refused")
+    joiner_secret, psk_secret = secrets.joiner_secret.reveal(), psk_secret_for(suite, secrets.psks)
     # 2. The GroupInfo.
-    joiner_secret, no_psk = secrets.joiner_secret.reveal(), no_psk_secret(suite)
-    welcome_secret = Secret(derive_welcome_secret(suite, joiner_secret=joiner_secret, psk_secret=no_psk))
+    welcome_secret = Secret(derive_welcome_secret(suite, joiner_secret=joiner_secret, psk_secret=psk_secret))
     group_info = open_group_info(suite, welcome_secret, welcome.encrypted_group_info)
     context = group_info.group_context
     if context.cipher_suite != suite.code:
@@ -73,7 +129,7 @@ def join_group(
     check_unique_types(group_info.extensions)
     check_unique_types(context.extensions)
     # 3. The tree, whose hash the GroupInfo signs; the signer is one of its leaves.
-    tree = _tree(suite, group_info, ratchet_tree)
+    tree = tree_of(suite, group_info, ratchet_tree)
     signer = tree.leaf(group_info.signer)
     if signer is None:
         raise ValidationError("group-info.signer-blank")
@@ -91,7 +147,7 @@ def join_group(
         private_keys.update(_path_keys(suite, tree, own_leaf, group_info.signer, secrets.path_secret))
     # 5. The epoch, which must confirm itself.
     epoch = derive_epoch_secrets(
-        suite, joiner_secret=joiner_secret, psk_secret=no_psk, group_context=context.to_bytes()
+        suite, joiner_secret=joiner_secret, psk_secret=psk_secret, group_context=context.to_bytes()
     )
     verify_confirmation_tag(
         suite, epoch.confirmation_key, context.confirmed_transcript_hash, group_info.confirmation_tag
@@ -109,7 +165,7 @@ def join_group(
             signer=group_info.signer,
         ),
     )
-    return begun.state
+    return JoinedEpoch(begun=begun, group_info=group_info, psks=secrets.psks)
 
 
 def _check_own_keys(
@@ -123,7 +179,13 @@ def _check_own_keys(
         raise StateError("these private keys do not belong to this KeyPackage")
 
 
-def _tree(suite: CipherSuite, group_info: GroupInfo, ratchet_tree: bytes | None) -> RatchetTree:
+def tree_of(suite: CipherSuite, group_info: GroupInfo, ratchet_tree: bytes | None) -> RatchetTree:
+    """The tree in a GroupInfo, or else the one given beside it; not yet validated.
+
+    Raises:
+        ValidationError: ``welcome.no-ratchet-tree`` or ``tree.*``.
+        CodecError: It is malformed.
+    """
     encoded = find_extension(group_info.extensions, ExtensionType.RATCHET_TREE)
     if encoded is None:
         encoded = ratchet_tree

@@ -79,8 +79,17 @@ def apply_proposals(
         raise ValidationError("proposal.remove-committer")
     if len(set(removes)) != len(removes):
         raise ValidationError("proposal.remove-repeated")
-    if len({add.key_package.leaf_node.signature_key for add in adds}) != len(adds):
-        raise ValidationError("proposal.add-repeated")
+    removed = apply_removes(tree, removes)
+    added = apply_adds(suite, tree, adds, group_extensions=group_extensions)
+    return AppliedProposals(added=added, removed=removed, path_required=bool(removes) or not proposals)
+
+
+def apply_removes(tree: RatchetTree, removes: Sequence[LeafIndex]) -> tuple[RemovedMember, ...]:
+    """Blank the leaves and their paths (RFC 9420 section 12.1.3).
+
+    Raises:
+        ValidationError: ``remove.blank-leaf``.
+    """
     removed: list[RemovedMember] = []
     for leaf_index in removes:
         leaf = tree.leaf(leaf_index)
@@ -88,6 +97,20 @@ def apply_proposals(
             raise ValidationError("remove.blank-leaf")
         removed.append(RemovedMember(leaf_index=leaf_index, leaf_node=leaf))
         tree.remove_leaf(leaf_index)
+    return tuple(removed)
+
+
+def apply_adds(
+    suite: CipherSuite, tree: RatchetTree, adds: Sequence[Add], *, group_extensions: Extensions
+) -> tuple[AddedMember, ...]:
+    """Validate KeyPackages and place their leaves (RFC 9420 sections 10.1 and 12.1.1).
+
+    Raises:
+        ValidationError: ``proposal.*``, ``key-package.*`` or ``leaf.*`` names the rule broken.
+        CodecError: The group's ``required_capabilities`` are malformed.
+    """
+    if len({add.key_package.leaf_node.signature_key for add in adds}) != len(adds):
+        raise ValidationError("proposal.add-repeated")
     # Who is left after the removes counts: replacing a member by itself is allowed (section 12.2).
     present = {leaf.signature_key for _, leaf in tree.members()}
     added: list[AddedMember] = []
@@ -105,9 +128,7 @@ def apply_proposals(
             source=LeafNodeSource.KEY_PACKAGE,
         )
         added.append(AddedMember(leaf_index=tree.add_leaf(key_package.leaf_node), key_package=key_package))
-    return AppliedProposals(
-        added=tuple(added), removed=tuple(removed), path_required=bool(removes) or not proposals
-    )
+    return tuple(added)
 
 
 def _sort_out(proposals: Sequence[ProposalOrRef]) -> tuple[list[LeafIndex], list[Add]]:
@@ -124,6 +145,6 @@ def _sort_out(proposals: Sequence[ProposalOrRef]) -> tuple[list[LeafIndex], list
             case ProposalRef():
                 raise ValidationError("proposal.reference-refused")
             case _:
-                # PreSharedKey, ReInit, ExternalInit, GroupContextExtensions: structs only, so far.
+                # PreSharedKey, ReInit, ExternalInit, GroupContextExtensions: crypto.rfc9420, not the product.
                 raise ValidationError("proposal.type-refused")
     return removes, adds

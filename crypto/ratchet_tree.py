@@ -131,14 +131,19 @@ class RatchetTree:
 
     # -- evolution (RFC 9420 sections 7.7 and 12.1)
 
-    def add_leaf(self, leaf: LeafNode) -> LeafIndex:
-        """Put a leaf into the leftmost blank place, extending the tree if there is none (section 12.1.1)."""
+    def make_room(self) -> LeafIndex:
+        """The leftmost blank leaf, after extending the tree if there was none (section 7.7)."""
         free = (index for index, node in enumerate(self._nodes[::2]) if node is None)
         leaf_index = LeafIndex(next(free, self.n_leaves))
         if leaf_index == self.n_leaves:
             added = len(self._nodes) + 1
             self._nodes += [None] * added
             self._hashes += [None] * added
+        return leaf_index
+
+    def add_leaf(self, leaf: LeafNode) -> LeafIndex:
+        """Put a leaf into the leftmost blank place, extending the tree if there is none (section 12.1.1)."""
+        leaf_index = self.make_room()
         for ancestor in direct_path(leaf_to_node(leaf_index), self.n_leaves):
             parent = self.parent_node(ancestor)
             if parent is not None:

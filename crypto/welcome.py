@@ -103,15 +103,24 @@ def seal_welcome(
     joiner_secret: Secret,
     joiners: Sequence[Joiner],
     rng: Callable[[int], bytes],
+    psks: tuple[PreSharedKeyID, ...] = (),
 ) -> Welcome:
     """Seal the secrets of an epoch to each joiner.
+
+    Args:
+        suite: The group's cipher suite.
+        encrypted_group_info: Of :func:`seal_group_info`.
+        joiner_secret: Of the epoch.
+        joiners: Who can open the Welcome.
+        rng: Returns that many random bytes.
+        psks: Names of the PSKs that the epoch's key schedule has taken in; none in the product.
 
     Raises:
         ValidationError: An init key is no key of the suite.
     """
     sealed: list[EncryptedGroupSecrets] = []
     for joiner in joiners:
-        secrets = GroupSecrets(joiner_secret=joiner_secret, path_secret=joiner.path_secret)
+        secrets = GroupSecrets(joiner_secret=joiner_secret, path_secret=joiner.path_secret, psks=psks)
         kem_output, ciphertext = encrypt_with_label(
             suite,
             joiner.key_package.init_key,
