@@ -321,7 +321,7 @@ class WelcomeReady:
     """A commit that adds has been stored and merged: bring this Welcome to the joiner (R16).
 
     Attributes:
-        welcome_id: 16 bytes; answer :class:`WelcomeDelivered` with it. Repeated after every Connected till then.
+        welcome_id: 16 bytes; answer :class:`WelcomeDelivered` with it. Repeated at every Connected.
         welcome: Encoded MLSMessage.
         device_id: The joiner.
     """

@@ -21,7 +21,7 @@ class LineMessage:
         sender_device: Device id, 16 bytes.
         counter: R11's counter; 0 for an own message that was not sealed yet.
         item_id: The caller's id for an own message of this device, else empty.
-        kind: Number of :class:`clients.sdk.line.payloads.PayloadKind`, or one that this version does not know.
+        kind: Number of :class:`clients.sdk.line.payloads.PayloadKind`, or one unknown to this version.
         version: Version of the body.
         utc_seconds: The sender's claim (R23).
         state: For own messages how far they got; None for received ones.

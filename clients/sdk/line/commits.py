@@ -1,0 +1,275 @@
+"""Own commits, from the intention to the deposit: R13, R16, R17, and the answering half of R18.
+
+    intention ──begin──▶ pending {cell, staged state, Welcome} ──own closing cell read──▶ merged (closing.py)
+        ▲                        │
+        └── decided anew ◀───────┘  CLOSED: another commit won; wait 0 to 2 s
+
+While a commit is pending nothing else is sealed. The epoch stays e until the closing cell is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clients.sdk.line import cells, log, sealing
+from clients.sdk.line.events import AlarmKind, DeliveryState, LinePhase
+from clients.sdk.line.payloads import encode_claim
+from clients.sdk.line.state import Member
+from clients.sdk.line.step import Step
+from clients.sdk.line.tables import CommitIntent, IntentRow, PendingCommitRow, RequestRow
+from clients.sdk.line.timing import (
+    COMMIT_RETRY_SECONDS,
+    MAX_SEALED_PER_EPOCH,
+    SELF_UPDATE_MIN_SECONDS,
+    SELF_UPDATE_SPREAD_SECONDS,
+    SILENT_SECONDS,
+    UNHEARD_SECONDS,
+)
+from crypto.codec import CodecError, decode
+from crypto.errors import AuthenticationError, StateError, ValidationError
+from crypto.key_package import KeyPackage, check_lifetime, read_key_package
+from crypto.policy import MAX_LEAVES, product_capabilities
+from crypto.tree_math import LeafIndex
+from keys.certificates import DeviceCertificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intention:
+    """What a commit would do now."""
+
+    intent: CommitIntent
+    subject: bytes = b""
+    adds: tuple[KeyPackage, ...] = ()
+    removes: tuple[Member, ...] = ()
+    added_devices: tuple[bytes, ...] = ()
+    reply_secret: bytes = field(default=b"", repr=False)
+
+
+def pump(step: Step) -> None:
+    """Deposit a pending commit, or begin one that is due."""
+    if not _may_commit(step):
+        return
+    pending = step.tables.pending_commit.get(b"")
+    if pending is None:
+        intention = _due(step) if step.state.commit_not_before <= step.now else None
+        if intention is None or _in_flight(step):
+            return
+        pending = _begin(step, intention)
+    sealing.deposit(
+        step, deposit_id=pending.deposit_id, cell=pending.cell, close=True, order=sealing.COMMIT_ORDER
+    )
+
+
+def _may_commit(step: Step) -> bool:
+    return (
+        step.state.phase in {LinePhase.ACTIVE, LinePhase.ENDING}
+        and step.conn.up
+        and log.read_to_head(step)
+        and not step.conn.closed_since
+        and step.conn.blocked_until <= step.now
+    )
+
+
+def _in_flight(step: Step) -> bool:
+    """Cells that are deposited and unanswered come first."""
+    return any(row.state is DeliveryState.SEALED for row in step.tables.outbox.rows())
+
+
+def lost_race(step: Step) -> None:
+    """Another closing cell won: drop the staged state; decide anew after a random 0 to 2 s (R13)."""
+    if step.tables.pending_commit.get(b"") is not None:
+        step.tables.pending_commit.clear()
+        step.state.commit_not_before = step.now + step.random_seconds(COMMIT_RETRY_SECONDS)
+
+
+def _begin(step: Step, intention: Intention) -> PendingCommitRow:
+    """Make the commit, seal it under the epoch that it ends, and keep all of it (R13)."""
+    made = step.mls.commit(
+        adds=intention.adds,
+        removes=[LeafIndex(member.leaf_index) for member in intention.removes],
+        rng=step.rng,
+        authenticated_data=encode_claim(log.own_claim(step)),
+    )
+    step.group_changed = True
+    sealed = sealing.seal_message(step, made.message, order=sealing.COMMIT_ORDER)
+    pending = PendingCommitRow(
+        intent=intention.intent,
+        epoch=step.state.epoch,
+        turn=step.state.turn,
+        deposit_id=sealed.deposit_id,
+        digest=sealed.digest,
+        cell=sealed.cell,
+        staged=made.staged.to_bytes(),
+        welcome=made.welcome or b"",
+        added=list(intention.added_devices),
+        removed=[member.device_id for member in intention.removes],
+        subject=intention.subject,
+        reply_secret=intention.reply_secret,
+    )
+    step.tables.pending_commit.put(b"", pending)
+    return pending
+
+
+# ------------------------------------------------------------------------------------------- intentions
+
+
+def _due(step: Step) -> Intention | None:
+    """The most urgent intention that still holds, judged from the present state (R13)."""
+    if step.state.update_first:
+        return Intention(intent=CommitIntent.SELF_UPDATE)
+    return _rejoin_due(step) or _device_due(step) or _update_due(step) or _silent_due(step)
+
+
+def _update_due(step: Step) -> Intention | None:
+    """R17: on request, when in use and the last was long ago, or when the ratchet has gone far."""
+    state = step.state
+    by_time = state.used_since_update and 0 < state.next_update_at <= step.now
+    if state.update_due or by_time or state.sealed_in_epoch >= MAX_SEALED_PER_EPOCH:
+        return Intention(intent=CommitIntent.SELF_UPDATE)
+    return None
+
+
+def schedule_update(step: Step) -> None:
+    """An own commit with its path was merged: the next self-update is 7 to 14 days away (R17)."""
+    state = step.state
+    state.update_first = state.update_due = state.used_since_update = False
+    state.updated_at = step.now
+    spread = step.random_seconds(SELF_UPDATE_SPREAD_SECONDS)
+    state.next_update_at = step.now + SELF_UPDATE_MIN_SECONDS + spread
+
+
+def _device_due(step: Step) -> Intention | None:
+    """Wishes to add or remove a device of the own person; one that makes no sense any more is dropped."""
+    for row in list(step.tables.intents.rows()):
+        intention = _add(step, row) if row.intent is CommitIntent.ADD else _remove(step, row)
+        if intention is not None:
+            return intention
+        step.tables.intents.delete(row.device_id)
+    return None
+
+
+def _add(step: Step, row: IntentRow) -> Intention | None:
+    try:
+        key_package = check_own_person(step, row.key_package)
+        check_lifetime(key_package, now=step.now)
+    except (CodecError, ValidationError, AuthenticationError, StateError):
+        return None
+    if step.state.member(row.device_id) is not None or len(step.state.members) >= MAX_LEAVES:
+        return None
+    return Intention(
+        intent=CommitIntent.ADD, subject=row.device_id, adds=(key_package,), added_devices=(row.device_id,)
+    )
+
+
+def _remove(step: Step, row: IntentRow) -> Intention | None:
+    member = step.state.member(row.device_id)
+    if member is None or not _removable(step, member):
+        return None
+    return Intention(intent=CommitIntent.REMOVE, subject=row.device_id, removes=(member,))
+
+
+def _silent_due(step: Step) -> Intention | None:
+    """R17: leaves of the own person that were never heard for 7 days, or not for 60."""
+    for member in step.state.members:
+        if not _removable(step, member):
+            continue
+        unheard = not member.heard_at and step.now - member.added_at >= UNHEARD_SECONDS
+        silent = member.heard_at and step.now - member.heard_at >= SILENT_SECONDS
+        if unheard or silent:
+            return Intention(intent=CommitIntent.REMOVE, subject=member.device_id, removes=(member,))
+    return None
+
+
+def _removable(step: Step, member: Member) -> bool:
+    """Own person's, not this device, and not the primary one (R14 P3, P4; RFC 9420 section 12.2)."""
+    if member.identity_key != step.own.identity_key or member.device_id == step.own.device_id:
+        return False
+    leaf = step.mls.member(LeafIndex(member.leaf_index)).leaf_node
+    return not DeviceCertificate.decode(leaf.credential.identity).primary
+
+
+def check_own_person(step: Step, key_package: bytes) -> KeyPackage:
+    """A KeyPackage that this person's commit may add (R14 P2).
+
+    Raises:
+        CodecError: Malformed.
+        AuthenticationError: The certificate is not genuine.
+        ValidationError: ``R14.P2``: another identity, another key, or other capabilities.
+    """
+    decoded = decode(key_package, read_key_package)
+    if check_leaf(decoded).identity_key != step.own.identity_key:
+        raise ValidationError("R14.P2")
+    return decoded
+
+
+def check_leaf(key_package: KeyPackage) -> DeviceCertificate:
+    """The certificate of a KeyPackage's leaf, if it is genuine and the leaf is as P2 wants it.
+
+    Raises:
+        CodecError: No certificate.
+        AuthenticationError: Not genuine.
+        ValidationError: ``R14.P2``.
+    """
+    leaf = key_package.leaf_node
+    certificate = DeviceCertificate.decode(leaf.credential.identity)
+    certificate.verify()
+    if certificate.device_key != leaf.signature_key or leaf.capabilities != product_capabilities():
+        raise ValidationError("R14.P2")
+    return certificate
+
+
+# ------------------------------------------------------------------------------ R18, the answering side
+
+
+def _rejoin_due(step: Step) -> Intention | None:
+    """A request whose time has come and that still holds; others are dropped."""
+    for request in list(step.tables.requests.rows()):
+        if request.due_at > step.now:
+            continue
+        intention = replacement(step, request)
+        if intention is not None:
+            return intention
+        step.tables.requests.delete(request.device_id)
+    return None
+
+
+def replacement(step: Step, request: RequestRow) -> Intention | None:
+    """Remove and add the same device again, if the tree still has that leaf (R18).
+
+    The leaf that a request is about is gone when the device was added again in a later epoch and has spoken
+    since: then the request was answered, by this member or another.
+    """
+    member = step.state.member(request.device_id)
+    if member is None or (request.epoch < member.added_epoch and member.heard_at):
+        return None
+    try:
+        key_package = decode(request.key_package, read_key_package)
+        certificate = check_leaf(key_package)
+        check_lifetime(key_package, now=step.now)
+    except (CodecError, ValidationError, AuthenticationError):
+        return None
+    leaf = step.mls.member(LeafIndex(member.leaf_index)).leaf_node
+    if leaf.encryption_key == key_package.leaf_node.encryption_key:
+        return None  # this very KeyPackage was used already
+    before = DeviceCertificate.decode(leaf.credential.identity)
+    if (before.identity_key, before.device_key, before.device_id, before.role) != (
+        certificate.identity_key,
+        certificate.device_key,
+        certificate.device_id,
+        certificate.role,
+    ):
+        return None
+    return Intention(
+        intent=CommitIntent.REJOIN,
+        subject=cells.digest_of(request.key_package),
+        adds=(key_package,),
+        removes=(member,),
+        added_devices=(member.device_id,),
+        reply_secret=request.secret,
+    )
+
+
+def refused_for_good(step: Step) -> None:
+    """The relay will not take a commit of ours, for a reason that is not the channel's (a fault of ours)."""
+    step.tables.pending_commit.clear()
+    step.notify(AlarmKind.RELAY_REFUSES, "The relay refused a change of keys.", keep=True)

@@ -1,0 +1,23 @@
+"""R8, R9, R15: a device that cannot go on from its state is stranded and asks to be let in again (R18)."""
+
+from __future__ import annotations
+
+from clients.sdk.line import outbox
+from clients.sdk.line.events import AlarmKind, DetachChannel, LinePhase, RejoinReason
+from clients.sdk.line.step import Step
+
+
+def strand(step: Step, reason: RejoinReason, kind: AlarmKind, sentence: str) -> None:
+    """Leave the current channel for good. Content stays queued; :mod:`.rejoin` asks for the way back."""
+    if step.state.phase not in {LinePhase.ACTIVE, LinePhase.ENDING, LinePhase.UNDECIDED}:
+        return
+    if step.ref in step.conn.attached and step.tables.stubs.get(step.ref) is None:
+        step.conn.attached.discard(step.ref)
+        step.emit(DetachChannel(ref=step.ref))
+    step.tables.pending_commit.clear()
+    outbox.lose_all(step)
+    step.conn.closed_since = 0.0
+    step.state.stranded_reason = reason
+    step.state.rejoin_requested_at = 0.0
+    step.set_phase(LinePhase.STRANDED)
+    step.notify(kind, sentence)

@@ -1,0 +1,117 @@
+"""What stands in the cells of a return channel (R18).
+
+    struct {
+        uint8  kind;                     /* 1 request, 2 welcome */
+        select (kind) {
+            case 1: RejoinRequest;
+            case 2: opaque welcome<V>;   /* MLSMessage(Welcome) */
+        };
+    } ReturnMessage;
+
+    struct {
+        opaque group_id<V>;
+        uint64 epoch;                    /* that the device is stranded in */
+        uint16 reason;
+        opaque device_id[16];
+        opaque key_package<V>;           /* fresh; its leaf has the stranded leaf's certificate and key */
+        opaque signature[64];            /* label "rejoin request", by the leaf's signature key, over the above */
+    } RejoinRequest;
+
+A cell is sealed as in R1, with ``ExpandWithLabel(R, "return key", "", 32)`` and the return channel's id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from clients.sdk.line.events import RejoinReason
+from clients.sdk.line.payloads import DEVICE_ID_BYTES
+from crypto.codec import Reader, Writer, decode
+from crypto.errors import AuthenticationError
+from crypto.sensitive import Secret
+from keys import signing
+from keys.signing import SIGNATURE_BYTES, AuthenticationFailed, Label
+
+KIND_REQUEST: Final = 1
+KIND_WELCOME: Final = 2
+MAX_KEY_PACKAGE_BYTES: Final = 8_192
+MAX_WELCOME_BYTES: Final = 16_300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejoinRequest:
+    """A stranded device asks to be removed and added again."""
+
+    group_id: bytes
+    epoch: int
+    reason: RejoinReason
+    device_id: bytes
+    key_package: bytes
+    signature: bytes = b""
+
+    def signed_content(self) -> bytes:
+        """Everything above the signature."""
+        writer = Writer().opaque(self.group_id).u64(self.epoch).u16(self.reason.value)
+        return writer.raw(self.device_id).opaque(self.key_package).to_bytes()
+
+    def verify(self, signature_key: bytes) -> None:
+        """Check that the leaf's own key signed it.
+
+        Raises:
+            AuthenticationError: It did not.
+        """
+        try:
+            signing.verify(signature_key, Label.REJOIN_REQUEST, self.signed_content(), self.signature)
+        except AuthenticationFailed:
+            raise AuthenticationError from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejoinWelcome:
+    """The answer."""
+
+    welcome: bytes
+
+
+def encode_request(request: RejoinRequest, signature_private: Secret) -> bytes:
+    """Sign and encode a request."""
+    content = request.signed_content()
+    signature = signing.sign(signature_private.reveal(), Label.REJOIN_REQUEST, content)
+    return bytes([KIND_REQUEST]) + content + signature
+
+
+def encode_welcome(welcome: bytes) -> bytes:
+    """Encode an answer."""
+    return Writer().u8(KIND_WELCOME).opaque(welcome).to_bytes()
+
+
+def decode_return_message(data: bytes) -> RejoinRequest | RejoinWelcome:
+    """Read what a return channel's cell holds. A request is not verified yet.
+
+    Raises:
+        CodecError: Malformed, or of an unknown kind.
+    """
+    return decode(data, _read)
+
+
+def _read(reader: Reader) -> RejoinRequest | RejoinWelcome:
+    match reader.u8():
+        case 1:
+            group_id, epoch = reader.opaque(255), reader.u64()
+            try:
+                reason = RejoinReason(reader.u16())
+            except ValueError:
+                raise reader.error("unknown reason") from None
+            return RejoinRequest(
+                group_id=group_id,
+                epoch=epoch,
+                reason=reason,
+                device_id=reader.bytes_(DEVICE_ID_BYTES),
+                key_package=reader.opaque(MAX_KEY_PACKAGE_BYTES),
+                signature=reader.bytes_(SIGNATURE_BYTES),
+            )
+        case 2:
+            return RejoinWelcome(welcome=reader.opaque(MAX_WELCOME_BYTES))
+        case _:
+            raise reader.error("unknown kind of message in a return channel")

@@ -1,0 +1,46 @@
+"""LINE_INFO and NEW_R, the receiving side: counters, R and settings (R16, R18)."""
+
+from __future__ import annotations
+
+from clients.sdk.line import delivery, secrets_of_line
+from clients.sdk.line.payloads import Payload, decode_line_info, decode_new_r
+from clients.sdk.line.state import Member
+from clients.sdk.line.step import Step
+from crypto.sensitive import Secret
+
+
+def take_line_info(step: Step, member: Member, payload: Payload) -> None:
+    """R16: a joiner takes the counters; everybody takes R and settings, from whom a commit entitled to it.
+
+    Raises:
+        CodecError: Malformed.
+    """
+    info = decode_line_info(payload.body)
+    if member.device_id not in step.state.secret_from:
+        return
+    step.state.settings = info.settings
+    for baseline in info.baselines:
+        if baseline.device_id == step.own.device_id:
+            step.state.next_counter = max(step.state.next_counter, baseline.next_counter)
+            continue
+        row = step.tables.counters.get(baseline.device_id)
+        if row is not None and not row.baseline:
+            delivery.set_baseline(step, row, baseline.next_counter)
+    step.state.awaits_info = False
+    _take(step, member, info.secret)
+
+
+def take_new_r(step: Step, member: Member, payload: Payload) -> None:
+    """R18: after a Remove the committer sends a new R.
+
+    Raises:
+        CodecError: Malformed.
+    """
+    secret = decode_new_r(payload.body)
+    if member.device_id in step.state.secret_from:
+        _take(step, member, secret)
+
+
+def _take(step: Step, member: Member, secret: Secret) -> None:
+    step.state.secret_from = [who for who in step.state.secret_from if who != member.device_id]
+    secrets_of_line.change(step, secret.reveal())
