@@ -151,7 +151,7 @@ class InboxDesk:
             self._peer.start(self._read())
 
     async def _read(self) -> None:
-        """Say what waits. Ids are random: one that came meanwhile may lie behind us, so read until none did."""
+        """Say what waits; ids are random, and one that comes now may lie behind us: read until none did."""
         peer = self._peer
         while self._missed and self.inbox_id is not None:
             self._missed = False

@@ -1,4 +1,4 @@
-"""What `check-config` says about the machine: things that the relay's promises need and that only an operator can do."""
+"""What `check-config` says about the machine: what the relay needs and only an operator can do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def advice(
     kind = file_system(store, _lines(mounts))
     if kind in _COPYING:
         notes.append(
-            f"the store is on {kind}, which keeps old copies of what was overwritten: the promise of erasure (H1)"
+            f"the store is on {kind}, which keeps old copies of what was overwritten: erasure (H1)"
             " holds only on an encrypted volume whose key is not on this machine"
         )
     else:
