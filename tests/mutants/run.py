@@ -150,7 +150,8 @@ def run_tests(tree: Path, tests: Sequence[str], *, seconds: float, stop_at_first
     report = tree.parent / "outcomes.json"
     report.unlink(missing_ok=True)
     paths = [str(tree), str(tree / "tests"), str(HERE)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "AMANAT_OUTCOMES": str(report)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    environment = {**inherited, "PYTHONPATH": os.pathsep.join(paths), "AMANAT_OUTCOMES": str(report)}
     command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "outcomes"]
     command += ["-o", f"cache_dir={tree.parent / 'cache'}"]
     command += ["--no-header", *(["-x"] if stop_at_first else []), *tests]
