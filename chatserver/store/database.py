@@ -104,7 +104,11 @@ def is_fatal(error: StoreError) -> bool:
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode, for use by one thread at a time."""
     return sqlite3.connect(
-        f"file:{path}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
     )
 
 
@@ -291,10 +295,12 @@ def create_files(directory: Path) -> None:
     unfinished = directory / f"{DATABASE_NAME}.new"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.chmod(0o700)
         if path.exists():
             raise StoreExists(f"there is a store in {directory} already; it was left as it is")
         unfinished.unlink(missing_ok=True)
+        if any(directory.iterdir()) and directory.stat().st_mode & 0o077:
+            raise StoreError(f"{directory} holds other things and others can read it; give the store its own")
+        directory.chmod(0o700)
         os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         db = connect(unfinished)
         try:

@@ -56,7 +56,18 @@ class FileCalls(Protocol):
     def fdatasync(self, descriptor: int, /) -> None: ...  # noqa: D102 (as in os)
 
 
-def erase(database: Database, *, calls: FileCalls = os) -> bool:
+class SystemCalls:
+    """The real ones. Where a system has no fdatasync (macOS), fsync does more than is needed."""
+
+    pread = staticmethod(os.pread)
+    pwrite = staticmethod(os.pwrite)
+    fdatasync = staticmethod(getattr(os, "fdatasync", os.fsync))
+
+
+SYSTEM_CALLS = SystemCalls()
+
+
+def erase(database: Database, *, calls: FileCalls = SYSTEM_CALLS) -> bool:
     """Erase what was deleted so far; the caller holds the writer's lock, and no transaction is open.
 
     Returns: True when no deleted byte remains in the store's files; False if another connection reads or

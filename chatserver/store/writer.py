@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 
 from chatserver.store.database import Database, is_fatal, translate
 from chatserver.store.erasure import erase
-from chatserver.store.errors import StoreError, StoreOverloaded, StoreUsageError
+from chatserver.store.errors import StoreBusy, StoreError, StoreOverloaded, StoreUsageError
 from chatserver.store.protocol import StoreSettings
 
 T = TypeVar("T")
@@ -188,8 +188,12 @@ class Writer:
     def _finish(self, database: Database) -> None:
         self._try_erase(database)
         held, self._state.held = self._state.held, []
-        self._do(database, held)
-        self._try_erase(database)
+        if self._state.overdue:
+            self._fail(held, StoreBusy("another program keeps the store from erasing; nothing was stored"))
+            self._hop(self._resolve, held)
+        elif held:
+            self._do(database, held)
+            self._try_erase(database)
 
     def _collect(self) -> tuple[list[Request[Any]], bool]:
         batch: list[Request[Any]] = []
@@ -262,7 +266,7 @@ class Writer:
             self._state.dirty_since = self._monotonic()
 
     def _seconds_to_erasure(self) -> float | None:
-        if self._state.dirty_since is None:
+        if self._state.dirty_since is None or self._state.broken is not None:
             return None
         due = max(self._state.dirty_since + self._settings.erase_seconds, self._state.next_attempt)
         if self._state.overdue:
@@ -270,7 +274,7 @@ class Writer:
         return max(0.0, due - self._monotonic())
 
     def _erasure_due(self, database: Database) -> bool:
-        if self._state.dirty_since is None:
+        if self._state.dirty_since is None or self._state.broken is not None:
             return False
         if self._monotonic() < self._state.next_attempt:
             return False

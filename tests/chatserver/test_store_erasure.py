@@ -21,7 +21,7 @@ import pytest
 
 from chatserver.store import erasure
 from chatserver.store.database import PAGE_BYTES, open_database
-from chatserver.store.errors import StoreDamaged
+from chatserver.store.errors import StoreBusy, StoreDamaged
 from chatserver.store.protocol import (
     Acknowledged,
     Attached,
@@ -398,6 +398,32 @@ def test_h1_deposits_wait_while_a_log_too_long_cannot_be_erased(
             await deposit
         traffic.waiting[channel] = []
         await store.close()
+
+    asyncio.run(main())
+
+
+def test_h1_a_store_that_closes_while_erasure_is_overdue_refuses_what_waited(
+    directory: Path, reader: Callable[[], sqlite3.Connection]
+) -> None:
+    async def main() -> None:
+        store = await SqliteStore.open(directory, StoreSettings(wal_limit_bytes=100_000, erase_seconds=60.0))
+        marks = Marks()
+        channel = marks.channel()
+        reader()
+        deposits = [
+            asyncio.ensure_future(
+                store.deposit(
+                    channel, deposit_id=marks.bytes16(), close=False, body=marks.cell(), today=TODAY
+                )
+            )
+            for _ in range(600)
+        ]
+        await asyncio.wait(deposits[:1])
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await store.close()
+            results = await asyncio.gather(*deposits, return_exceptions=True)
+        assert {type(result) for result in results} == {Deposited, StoreBusy}
 
     asyncio.run(main())
 

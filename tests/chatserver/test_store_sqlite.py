@@ -117,6 +117,22 @@ def test_nobody_else_can_look_into_the_store(tmp_path: Path) -> None:
         os.umask(mask)
 
 
+def test_init_takes_no_directory_of_others_for_itself(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "somebody else's").touch()
+    with pytest.raises(StoreError, match="its own"):
+        init_store(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert not (tmp_path / "relay.db").exists()
+
+
+def test_a_path_may_hold_any_characters(tmp_path: Path) -> None:
+    directory = tmp_path / "a store? 100% #1 امانت"
+    init_store(directory)
+    asyncio.run(reopen(directory))
+    assert (directory / "relay.db").stat().st_size > 0
+
+
 @pytest.mark.parametrize("name", ["", "relay.db"])
 def test_a_store_that_others_can_read_is_refused(directory: Path, name: str) -> None:
     (directory / name).chmod(0o750)
