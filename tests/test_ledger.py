@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,13 @@ def test_the_rule_has_a_mutant_that_names_one_of_its_tests(rule: str) -> None:
 def test_a_patch_bears_its_rule_in_its_name(mutant: Mutant) -> None:
     name = mutant.path.stem.partition("-")[0]
     assert re.sub(r"^R0", "R", name) == mutant.rule
+
+
+def test_the_document_of_the_rules_is_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, str(TESTS.parent / "scripts" / "ledger.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

@@ -18,6 +18,7 @@ from clients.sdk.errors import AmanatError
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.model import LineOpened, MessageArrived, MessageKind, Role
 from crypto.codec import Writer
+from keys.passphrase import TEST_COST
 
 TURN_SECONDS: Final = 60.0
 """Longest wait for one message to arrive."""
@@ -99,6 +100,7 @@ async def fresh_pair(folder: Path, *, relay_url: str, time_scale: float) -> Asyn
                 relay_url=relay_url,
                 passphrase=secrets.token_hex(16),
                 time_scale=time_scale,
+                cost=TEST_COST,  # the vault's passphrase is random; a slow guess protects nothing here
             )
             stack.callback(device.close)
             await stack.enter_async_context(device.online())
