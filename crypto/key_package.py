@@ -186,12 +186,14 @@ def check_lifetime(
         max_seconds: Widest window accepted.
 
     Raises:
-        ValidationError: ``lifetime.expired``, ``lifetime.not-yet-valid``, ``lifetime.too-wide`` or
-            ``lifetime.absent``.
+        ValidationError: ``lifetime.expired``, ``lifetime.not-yet-valid``, ``lifetime.too-wide``,
+            ``lifetime.reversed`` or ``lifetime.absent``.
     """
     lifetime = key_package.leaf_node.lifetime
     if lifetime is None:
         raise ValidationError("lifetime.absent")
+    if lifetime.not_after < lifetime.not_before:
+        raise ValidationError("lifetime.reversed")
     if lifetime.not_after - lifetime.not_before > max_seconds:
         raise ValidationError("lifetime.too-wide")
     if now < lifetime.not_before - tolerance_seconds:
