@@ -54,7 +54,7 @@ HEADER = """\
 # The rules, and where they live
 
 Made by `scripts/ledger.py`; a test compares. Each rule has tests that bear its number and at least one patch
-in `tests/mutants/` that takes it out, upon which a test must fail. The rules in full: [PROTOCOL.md](PROTOCOL.md).
+in `tests/mutants/` that takes it out, upon which a test must fail. In full: [PROTOCOL.md](PROTOCOL.md).
 """
 
 
