@@ -8,7 +8,7 @@ and is deliberately no `StoreError`, so that it is never taken for a full disk.
 
 
 class StoreUsageError(Exception):
-    """Our caller broke the contract: an argument of a wrong length, the `live` class, a closed store."""
+    """Our caller broke the contract: an argument of a wrong length, or the `live` class."""
 
 
 class StoreError(Exception):
@@ -41,6 +41,10 @@ class StoreFull(StoreError):
 
 class StoreReadOnly(StoreError):
     """The file or its file system cannot be written."""
+
+
+class StoreClosed(StoreError):
+    """`close` was called; the relay is stopping."""
 
 
 class StoreOverloaded(StoreError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from chatserver.store import checks
 from chatserver.store.channels import page_items
-from chatserver.store.errors import StoreUsageError
+from chatserver.store.errors import StoreClosed
 from chatserver.store.inboxes import bucket_range, identity_hash
 from chatserver.store.protocol import (
     INBOX_ID_BYTES,
@@ -84,7 +84,7 @@ class MemoryStore:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreUsageError("the store is closed")
+            raise StoreClosed("the store is closed; the relay is stopping")
 
     def _find(self, channel: ChannelRef, *, today: Day, may_create: bool) -> tuple[_Channel, bool] | Refused:
         if channel.channel_id in self._tombstones:

@@ -395,5 +395,5 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None:
-        """Finish what was asked, erase, let go. Later calls raise `StoreUsageError`."""
+        """Finish what was asked, erase, let go. Later calls raise `StoreClosed`."""
         ...

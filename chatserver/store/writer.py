@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 
 from chatserver.store.database import Database, is_fatal, translate
 from chatserver.store.erasure import erase
-from chatserver.store.errors import StoreBusy, StoreError, StoreOverloaded, StoreUsageError
+from chatserver.store.errors import StoreBusy, StoreClosed, StoreError, StoreOverloaded
 from chatserver.store.protocol import StoreSettings
 
 T = TypeVar("T")
@@ -102,11 +102,11 @@ class Writer:
         """Queue a step; the future resolves after the commit. To be called in the loop's thread.
 
         Raises:
-            StoreUsageError: the store is closed.
+            StoreClosed: `stop` was called.
             StoreOverloaded: too many requests wait.
         """
         if self._closing:
-            raise StoreUsageError("the store is closed")
+            raise StoreClosed("the store is closed; the relay is stopping")
         if self._waiting >= self._settings.max_queued:
             raise StoreOverloaded("the store has more requests waiting than it may queue; ask again later")
         request = Request[T](step=step, future=self._loop.create_future(), brings_body=brings_body)

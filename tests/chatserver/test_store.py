@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 import pytest_asyncio
 
-from chatserver.store.errors import StoreUsageError
+from chatserver.store.errors import StoreClosed, StoreUsageError
 from chatserver.store.memory import MemoryStore
 from chatserver.store.protocol import (
     CELL_BYTES,
@@ -698,7 +698,7 @@ async def test_arguments_of_a_wrong_length_are_our_mistake(
 async def test_a_closed_store_says_so(store: Store, marks: Marks) -> None:
     await store.close()
     await store.close()
-    with pytest.raises(StoreUsageError):
+    with pytest.raises(StoreClosed):
         await store.attach(marks.channel(), marks.hash32(), today=TODAY)
 
 
