@@ -105,7 +105,7 @@ def make_commit(
         suite,
         tree,
         old.own_leaf,
-        leaf=_changed_leaf(old, change),
+        leaf=changed_leaf(old, change),
         signature_private=signature_private,
         group_id=old.context.group_id,
         rng=rng,
@@ -159,7 +159,7 @@ def make_commit(
     )
 
 
-def _changed_leaf(old: GroupState, change: NewLeaf) -> LeafNode:
+def changed_leaf(old: GroupState, change: NewLeaf) -> LeafNode:
     """Our leaf with the changes asked for; key, source, parent hash and signature are made by the path."""
     leaf = old.own_leaf_node()
     if change.signature_private is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from crypto.aead import Aead
-from crypto.dhkem import DhKem, Rng, labeled_expand, labeled_extract
+from crypto.dhkem import Rng, labeled_expand, labeled_extract
 from crypto.kdf import Kdf
 
 MODE_BASE: Final = b"\x00"
@@ -44,11 +44,39 @@ class Hpke(Protocol):
         """OpenBase. Raises AuthenticationError if anything does not fit."""
 
 
+class Kem(Protocol):
+    """A KEM of RFC 9180 section 4."""
+
+    @property
+    def kem_id(self) -> int:
+        """Its code point."""
+
+    @property
+    def n_private(self) -> int:
+        """Size of a private key, in bytes."""
+
+    @property
+    def n_public(self) -> int:
+        """Size of a public key, in bytes."""
+
+    def derive_key_pair(self, ikm: bytes) -> tuple[bytes, bytes]:
+        """DeriveKeyPair: (private, public)."""
+
+    def public_key(self, private: bytes) -> bytes:
+        """Public key of ``private``."""
+
+    def encap(self, public: bytes, rng: Rng) -> tuple[bytes, bytes]:
+        """Encap: (shared secret, enc). Raises ValidationError."""
+
+    def decap(self, private: bytes, enc: bytes) -> bytes:
+        """Decap: the shared secret. Raises AuthenticationError."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComposedHpke:
-    """HPKE over DHKEM."""
+    """HPKE over a KEM, composed as RFC 9180 says."""
 
-    kem: DhKem
+    kem: Kem
     kdf: Kdf
     aead: Aead
 

@@ -5,7 +5,7 @@ of draft-ietf-hpke-pq: LabeledDerive with SHAKE256, checked in tests against the
 ``cryptography-vectors`` (other libraries' X-Wing derive otherwise; seal and open interoperate, tree keys do
 not: PITFALLS). Encapsulation draws from `cryptography`, which has no derandomised form: the one exception to
 "no randomness of its own" (DESIGN section 2). There is no exporter: only external commits need one, and the
-product refuses those.
+product refuses those (``crypto.rfc9420.external_init`` composes one).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class XWingHpke:
 
     def public_key(self, private: bytes) -> bytes:
         """See :class:`crypto.hpke.Hpke`."""
-        mlkem, x25519 = _expand(private)
+        mlkem, x25519 = expand_seed(private)
         return mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
 
     def seal(
@@ -87,14 +87,14 @@ class XWingHpke:
         _require_no_aad(aad)
         if len(enc) != N_ENC:
             raise AuthenticationError
-        key = hpke.MLKEM768X25519PrivateKey(*_expand(private))
+        key = hpke.MLKEM768X25519PrivateKey(*expand_seed(private))
         try:
             return self.suite.decrypt(enc + ciphertext, key, info)
         except (InvalidTag, ValueError):
             raise AuthenticationError from None
 
 
-def _expand(private: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:
+def expand_seed(private: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:
     """Run X-Wing's expandDecapsulationKey: one 32-byte seed to both private keys."""
     if len(private) != N_SEED:
         raise StateError("the HPKE private key is not one of this KEM")

@@ -25,11 +25,10 @@ from crypto.framed_content import (
 from crypto.proposals import Remove
 from crypto.public_message import (
     PublicMessage,
-    protect_public,
     read_public_message,
-    unprotect_public,
     write_public_message,
 )
+from crypto.rfc9420.public_messages import protect_public, unprotect_public
 from crypto.tree_math import LeafIndex
 from support.mls_epoch import CONTEXT, Member
 

@@ -23,7 +23,8 @@ from crypto.framed_content import (
 from crypto.group_context import GroupContext
 from crypto.mls_message import MLSMessage, read_mls_message
 from crypto.private_message import PrivateMessage, protect_private, unprotect_private
-from crypto.public_message import PublicMessage, protect_public, unprotect_public
+from crypto.public_message import PublicMessage
+from crypto.rfc9420.public_messages import protect_public, unprotect_public
 from crypto.secret_tree import SecretTree
 from crypto.suites import CipherSuite, suite
 from crypto.tree_math import LeafIndex
