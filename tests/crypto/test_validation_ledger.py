@@ -1,0 +1,66 @@
+"""docs/VALIDATION.md names every rule by which ``crypto`` refuses a peer's data, its module and its test."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LEDGER = ROOT / "docs" / "VALIDATION.md"
+ROW = re.compile(r"^\| `([\w.-]+)` \| (.+?) \| (.+?) \| (.+?) \|$")
+
+
+def literals(node: ast.AST) -> Iterator[str]:
+    """The strings that an expression can be."""
+    return (
+        part.value
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    )
+
+
+def rules_in_code() -> dict[str, set[str]]:
+    """Rule to modules: arguments of ValidationError, and of the helpers that pass a rule on to it."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "crypto").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in {"ValidationError", "check_certificate"}:
+                for rule in (literal for argument in node.args for literal in literals(argument)):
+                    found.setdefault(rule, set()).add(str(path.relative_to(ROOT)))
+    found.setdefault("R11.generation-used", set()).add("crypto/errors.py")
+    return found
+
+
+def rows() -> dict[str, tuple[str, str]]:
+    """Rule to module and test files, as the ledger says."""
+    matches = [ROW.match(line) for line in LEDGER.read_text().splitlines()]
+    listed = [match.groups() for match in matches if match is not None]
+    assert len({row[0] for row in listed}) == len(listed), "a rule stands there twice"
+    return {rule: (module, tests) for rule, _, module, tests in listed}
+
+
+def paths(cell: str) -> set[str]:
+    return set(re.findall(r"[\w/]+\.py", cell))
+
+
+def test_every_rule_in_the_code_stands_in_the_ledger_and_no_other() -> None:
+    assert set(rows()) == set(rules_in_code())
+
+
+def test_the_ledger_names_the_modules_that_enforce_a_rule() -> None:
+    code = rules_in_code()
+    assert {rule: paths(module) for rule, (module, _) in rows().items()} == code
+
+
+def test_the_ledger_names_test_files_in_which_the_rule_stands() -> None:
+    for rule, (_, tests) in rows().items():
+        named = paths(tests)
+        assert named, f"{rule} has no test"
+        for path in named:
+            text = (ROOT / path).read_text().replace("\\", "")
+            assert rule in text, f"{path} does not name {rule}"
