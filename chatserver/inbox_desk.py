@@ -312,6 +312,10 @@ class Inboxes:
         if not desks:
             self._open.pop(inbox_id, None)
 
+    def is_open(self, inbox_id: bytes) -> bool:
+        """Whether any connection has it open."""
+        return inbox_id in self._open
+
     def offer(self, inbox_id: InboxId, drop_id: bytes, body: bytes) -> None:
         """A first contact is on disk: tell whoever has the inbox open."""
         for desk in tuple(self._open.get(inbox_id, ())):

@@ -81,8 +81,10 @@ class Relay:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # What was asked of the store is waited for. The group is not told of an error in the body: it would
+        # come out wrapped. Its own tasks let none out.
         if self._group is not None:
-            await self._group.__aexit__(kind, error, traceback)
+            await self._group.__aexit__(None, None, None)
 
     # -- connections ----------------------------------------------------------------------------------------
 

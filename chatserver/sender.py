@@ -104,6 +104,11 @@ class Sender:
         """Whether nothing more should be said now."""
         return self.blocked_since is not None or self._size > self._limit
 
+    @property
+    def queued_bytes(self) -> int:
+        """What waits for the peer, here and in the transport."""
+        return self._size + self._transport.get_write_buffer_size()
+
     def send(self, message: bytes, body: bytes = b"") -> None:
         """Say `message ‖ body` as one binary WebSocket message, at the end of this turn."""
         parts = self._parts
