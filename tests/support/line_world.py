@@ -182,6 +182,7 @@ class World:
         person = next(who for who, key in self.people.items() if key.public_key == owner.own.identity_key)
         sim = self._device(person, DeviceRole.SECONDARY, name)
         bundle = self.key_package(sim)
+        self.settle()
         self.handle(owner, AddDevice(key_package=bundle.key_package.to_bytes()))
         self.run(30)
         ready = owner.told(WelcomeReady)[-1]

@@ -1,8 +1,8 @@
 """The closing cell: P, the next turn, the merge (R13 to R16, R19).
 
 Every reader judges the same bytes by the same epoch state and comes to the same result (R14). What happens
-then is one of: merge into the next epoch; move to the next turn; after the last turn, the end of the line; or,
-where only this device cannot follow, R18.
+then is one of: merge into the next epoch; move to the next turn; after the last turn, the end of the line;
+or, where only this device cannot follow, R18.
 """
 
 from __future__ import annotations

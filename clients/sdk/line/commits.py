@@ -61,8 +61,15 @@ def pump(step: Step) -> None:
 
 
 def _may_commit(step: Step) -> bool:
+    """R9's gate; and a joiner changes no keys before LINE_INFO gave it R, its way back (R16, R18).
+
+    Were it to move the epoch on without R, and the relay then lost its closing cell, the line would be dead:
+    the others could not follow, and had no return channel to reach it by.
+    """
     return (
         step.state.phase in {LinePhase.ACTIVE, LinePhase.ENDING}
+        and bool(step.state.secret)
+        and not step.state.awaits_info
         and step.conn.up
         and log.read_to_head(step)
         and not step.conn.closed_since
@@ -117,7 +124,23 @@ def _due(step: Step) -> Intention | None:
     """The most urgent intention that still holds, judged from the present state (R13)."""
     if step.state.update_first:
         return Intention(intent=CommitIntent.SELF_UPDATE)
+    if _info_outstanding(step):
+        return _rejoin_due(step) or _silent_due(step)
     return _rejoin_due(step) or _device_due(step) or _update_due(step) or _silent_due(step)
+
+
+def _info_outstanding(step: Step) -> bool:
+    """A LINE_INFO or NEW_R of the last week that not every device has receipted.
+
+    Moving on before would leave a device without R behind; if the relay then lost the closing cell, nobody
+    could reach that device any more (R16, R18). After a week R17 counts such a leaf as dead anyway.
+    """
+    tables = (step.tables.outbox, step.tables.stored)
+    return any(
+        row.every_device and row.utc_seconds > step.now - UNHEARD_SECONDS
+        for table in tables
+        for row in table.rows()
+    )
 
 
 def _update_due(step: Step) -> Intention | None:

@@ -109,7 +109,7 @@ def decode_export(data: bytes) -> ExportedLine:
 
 
 def put_messages(step: Step, line: ExportedLine) -> None:
-    """Put the texts back. What had a counter and was not delivered is queued under it again (R11 drops twins).
+    """Put the texts back. What had a counter and was not delivered is queued again (R11 drops twins).
 
     What had none may have been sent since by the device that made the export; it is shown as not delivered
     rather than perhaps sent twice.

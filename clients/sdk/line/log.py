@@ -4,7 +4,7 @@ Every cell is counted here exactly once, whatever is inside (R20). ``history`` k
 the chain's link and, where known, H_n; what came right after an announced hole has links only, until another
 device's claim gives the baseline (R10).
 
-    value of history[n] = u8 close ‖ SHA-256(cell) ‖ H_n or nothing        (n = 0 and the end of a hole: zeros)
+    value of history[n] = u8 close ‖ SHA-256(cell) ‖ H_n or nothing     (n = 0 and the end of a hole: zeros)
 """
 
 from __future__ import annotations

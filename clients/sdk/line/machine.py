@@ -12,8 +12,9 @@ Theory of operation::
                ▼                                   ▼
         effects, next wake-up          vault and memory as before; the error goes up
 
-The *pump* runs after every event and does whatever is due and possible, in a fixed order: time-outs, commits,
-outbox, requests, receipts, rejoin, end. Everything in it is idempotent: it looks at state, never at the event.
+The *pump* runs after every event and does whatever is due and possible, in a fixed order: time-outs,
+commits, outbox, requests, receipts, rejoin, end. Everything in it is idempotent: it looks at state, never at
+the event.
 
 What is only true while a connection stands is kept in memory (:class:`~clients.sdk.line.step.Connection`); a
 process that starts anew begins disconnected, as the vault expects.

@@ -1,4 +1,4 @@
-"""Events of the connection: attach, deposit and acknowledgement answers, sorted by whose channel they are about.
+"""Events of the connection: answers to attach, deposit and acknowledgement, sorted by channel.
 
 A ref is the current channel's, an own return channel's (R18), a stub's (R19), or that of a channel in which
 this device only deposits. Anything about a ref that is none of these is late, and means nothing any more.
@@ -105,7 +105,7 @@ def attach_refused(step: Step, event: AttachRefused) -> None:
                     step,
                     RejoinReason.FULL,
                     AlarmKind.CHANNEL_FULL,
-                    "Strangers hold this device's place in the channel; it asks the others to let it in again.",
+                    "Strangers hold this device's place in the channel; it asks to be let in again.",
                 )
             case ErrorCode.GONE:
                 strand(

@@ -145,7 +145,7 @@ def stored(step: Step, deposit_id: bytes, seq: int) -> None:
 
 
 def placed(step: Step, own: OwnCell, digest: bytes, seq: int) -> None:
-    """An own cell was seen in the log at ``seq``. A cell that was sealed anew meanwhile has another digest."""
+    """An own cell was seen in the log at ``seq``. What was sealed anew meanwhile has another digest."""
     row = step.tables.outbox.get(u64_key(own.order))
     if row is None:
         row = step.tables.stored.get(u64_key(own.counter))

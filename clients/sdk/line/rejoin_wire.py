@@ -14,7 +14,7 @@
         uint16 reason;
         opaque device_id[16];
         opaque key_package<V>;           /* fresh; its leaf has the stranded leaf's certificate and key */
-        opaque signature[64];            /* label "rejoin request", by the leaf's signature key, over the above */
+        opaque signature[64];            /* label "rejoin request", by the leaf's key, over all above */
     } RejoinRequest;
 
 A cell is sealed as in R1, with ``ExpandWithLabel(R, "return key", "", 32)`` and the return channel's id.

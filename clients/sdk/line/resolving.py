@@ -1,8 +1,8 @@
 """R18: after a fork the people compare safety numbers, and say what came of it.
 
 ``different`` ends the line. ``same`` lets R18 proceed once: a device that already holds another's request
-keeps its own branch and answers; one that holds none asks. If both ask at the same time, the one with the
-lower device id keeps its branch, so that exactly one side moves.
+keeps its own branch and answers; one that holds none asks. If both ask at the same time,
+:func:`keep_own_branch` decides which of them moves.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from clients.sdk.line import ending, epochs
 from clients.sdk.line.events import AlarmKind, LinePhase, RejoinReason
 from clients.sdk.line.phases import strand
+from clients.sdk.line.rejoin_wire import RejoinRequest
 from clients.sdk.line.step import Step
+from clients.sdk.line.timing import REJOIN_DELAY_SECONDS
 from crypto.errors import StateError
 
 
@@ -38,27 +40,40 @@ def resolve(step: Step, *, same: bool) -> None:
     )
 
 
-def keep_own_branch(step: Step, other_device: bytes) -> bool:
-    """A request after a fork met this device's own: whether this one stays. Also true where it just asks."""
+def keep_own_branch(step: Step, request: RejoinRequest) -> bool:
+    """Two stranded devices ask each other: exactly one stays where it is, and answers (R18).
+
+    Only a device whose own state is sound may stay: after a fork that its person resolved, or where the relay
+    lost its state (R9). Of two such devices the one in the later epoch stays, then the one with the lower
+    device id; both see the same two requests and come to the same result.
+
+    Returns:
+        Whether this device stays; it is active again then.
+    """
     state = step.state
-    if state.phase is not LinePhase.STRANDED or not state.resolved_same:
+    sound = {RejoinReason.RELAY_LOST_STATE} | ({RejoinReason.FORK} if state.resolved_same else set())
+    if state.phase is not LinePhase.STRANDED or step.group is None or state.stranded_reason not in sound:
         return False
-    if step.own.device_id < other_device and step.group is not None:
-        _go_on(step)
+    if request.reason in {RejoinReason.FORK, RejoinReason.RELAY_LOST_STATE}:
+        mine = (-state.epoch, step.own.device_id)
+        if mine > (-request.epoch, request.device_id):
+            return False
+    _go_on(step)
     return True
 
 
 def _go_on(step: Step) -> None:
-    """Stay on the own branch and answer what was asked. The record up to here is not compared again."""
-    channel = step.state.channel
-    channel.resync = True
-    channel.log_hash = b""
-    step.tables.history.clear()
-    step.state.previous = None
+    """Stay on the own branch and answer what was asked. A forked record is not compared again."""
+    if step.state.stranded_reason is RejoinReason.FORK:
+        channel = step.state.channel
+        channel.resync = True
+        channel.log_hash = b""
+        step.tables.history.clear()
+        step.state.previous = None
     step.state.stranded_reason = None
     step.state.resolved_same = False
     for request in list(step.tables.requests.rows()):
-        request.due_at = step.now
+        request.due_at = min(request.due_at, step.now + step.random_seconds(REJOIN_DELAY_SECONDS))
         step.tables.requests.put(request.device_id, request)
     step.clear_alarm(AlarmKind.FORK)
     step.clear_alarm(AlarmKind.TWO_BRANCHES)

@@ -195,7 +195,9 @@ def _take_request(step: Step, row: ReturnRow, request: RejoinRequest) -> None:
         secret=row.secret,
     )
     step.tables.requests.put(request.device_id, noted)
-    if forked and not resolving.keep_own_branch(step, request.device_id):
+    if state.phase is LinePhase.STRANDED:
+        resolving.keep_own_branch(step, request)
+    elif forked:
         declare_fork(step, "Another device of this line has seen a different record of it.")
 
 
@@ -289,6 +291,7 @@ def _join(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:
     state.resolved_same = False
     state.rejoin_requested_at = state.second_welcome_at = 0.0
     step.tables.second_welcome.clear()
+    step.tables.requests.clear()  # of before: this device's tree is another one now
     epochs.enter_epoch(step, group, added=set())
     for member in state.members:
         row_of = step.tables.counters.get(member.device_id)

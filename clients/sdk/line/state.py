@@ -56,7 +56,7 @@ class ChannelPosition(Record):
         position: n, number of the last cell counted.
         log_hash: H_n; empty while unknown after an announced hole (R10).
         known_n: With ``known_hash`` the newest known (n, H_n), what this device claims.
-        highest: Highest position ever reached in this incarnation; an acknowledgement beyond is a clone's (R9).
+        highest: Highest position ever reached in this incarnation; acks beyond are a clone's (R9).
         old_incarnations: Those that this channel had before the relay lost its state.
         resync: The relay lost state; the next cell may begin anywhere (R9).
         lost_seconds: Connected time since then without an authenticated cell of another leaf; None if none.

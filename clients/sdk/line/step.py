@@ -1,8 +1,8 @@
 """One step of a line: the state as loaded, the open transaction, the time, and what is to be done after it.
 
 Every rule's module works on a :class:`Step` and on nothing else. A step lives inside one vault transaction
-(R7). Whatever raises inside it undoes everything: the vault by its transaction, the memory because the machine
-drops what it had cached, and the effects because they are handed out after the commit only.
+(R7). Whatever raises inside it undoes everything: the vault by its transaction, the memory because the
+machine drops what it had cached, and the effects because they are handed out after the commit only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""R19: an old channel's address and token survive the epoch's keys until its last acknowledgement is confirmed.
+"""R19: an old channel's address and token survive the epoch's keys until the last acknowledgement is noted.
 
 Only then may the relay delete its cells, so the device keeps asking, at every connection, until the relay has
 said so (or says that the channel is gone, which is the same).

@@ -280,7 +280,7 @@ class ReturnRow(Record):
 
 @dataclass(slots=True, kw_only=True)
 class MailRow(Record):
-    """A sealed cell for a channel in which this device only deposits: return channels, and the END of a block."""
+    """A sealed cell for a channel to which this device only deposits: return channels, the END of a block."""
 
     deposit_id: bytes
     ref: bytes
