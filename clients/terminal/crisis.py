@@ -34,7 +34,7 @@ CRISIS_LINES: Final = (
     CrisisLine(
         name="Punjab",
         number="15",
-        how="then press 7",
+        how="then 7",
         source="express.pk/story/2797626",
         date="January 2026",
     ),

@@ -1,0 +1,70 @@
+"""What both full-screen programs share: the look, the crisis key, and that no text is ever printed.
+
+Textual shows an unhandled error as a traceback with the values of local variables; those hold texts.
+`CalmApp` replaces that by one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+from typing import ClassVar, Final, TypeVar
+
+from textual.app import App
+from textual.binding import BindingType
+from textual.theme import Theme
+
+from clients.terminal.crisis_screen import CrisisScreen
+
+T = TypeVar("T")
+
+DEFECT_SENTENCE: Final = "Amanat has a defect and had to stop; nothing was shown or sent because of it."
+
+THEME: Final = Theme(
+    name="amanat",
+    primary="#7fb8a6",
+    secondary="#8fa7c4",
+    accent="#e0c08a",
+    foreground="#dde3e2",
+    background="#12181b",
+    surface="#182023",
+    panel="#1f292d",
+    success="#8cc7a1",
+    warning="#e0b36a",
+    error="#e08a7d",
+    dark=True,
+    variables={
+        "block-cursor-text-style": "none",
+        "input-selection-background": "#7fb8a6 35%",
+        "footer-key-foreground": "#e0c08a",
+        "footer-background": "#12181b",
+        "border": "#3b4a4f",
+        "scrollbar": "#2a363b",
+        "scrollbar-background": "#12181b",
+    },
+)
+
+
+class CalmApp(App[T]):
+    """A Textual app in Amanat's colours, with crisis help on F2 in every screen."""
+
+    CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = Path(__file__).with_name("amanat.tcss")
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [("f2", "crisis", "Help at once")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_theme(THEME)
+        self.theme = THEME.name
+
+    def action_crisis(self) -> None:
+        """Show the crisis card over whatever is there."""
+        if not isinstance(self.screen, CrisisScreen):
+            self.push_screen(CrisisScreen())
+
+    def _fatal_error(self) -> None:
+        """Textual's way out after an unhandled error, without its traceback (see the module's docstring)."""
+        if os.environ.get("AMANAT_TRACEBACK"):
+            super()._fatal_error()
+        else:
+            self.panic(DEFECT_SENTENCE)
