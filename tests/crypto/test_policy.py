@@ -7,20 +7,21 @@ from dataclasses import replace
 
 import pytest
 
+from crypto.code_points import CredentialType
 from crypto.codec import encode
 from crypto.commit import Commit
 from crypto.credentials import Credential
 from crypto.errors import ValidationError
 from crypto.group import CommitReceived, Group
-from crypto.key_package import KeyPackage
+from crypto.key_package import KeyPackage, generate_key_package
 from crypto.leaf_node import Capabilities, write_capabilities
-from crypto.policy import ProcessingError, evaluate_predicate, product_capabilities
+from crypto.policy import ProcessingError, _Leaf, evaluate_predicate, product_capabilities
 from crypto.proposals import Add
 from crypto.suites import PRODUCT
 from crypto.tree_math import LeafIndex
 from crypto.update_path import HPKECiphertext
 from keys.certificates import DeviceCertificate, DeviceRole
-from support.mls_groups import Circle, Device, forge, opened_commit, seeded
+from support.mls_groups import LIFETIME, Circle, Device, forge, opened_commit, seeded
 from support.persons import Person
 
 CLIENT, PRIMARY, SECONDARY = 0, 1, 2
@@ -182,6 +183,24 @@ def test_r14_p2_a_credential_that_is_no_certificate_is_refused() -> None:
     device = line.therapist.device(DeviceRole.SECONDARY)
     device.identity = b"trust me"
     assert line.verdict_on(PRIMARY, adds=[device]) == "P2"
+
+
+def test_r14_p2_a_credential_of_another_type_is_refused() -> None:
+    line = Line()
+    device = line.therapist.device(DeviceRole.SECONDARY)
+    chain = Credential(credential_type=CredentialType.X509, certificates=(device.identity,))
+    key_package = generate_key_package(
+        suite=PRODUCT,
+        signature_private=device.signature_private,
+        credential=chain,
+        capabilities=replace(product_capabilities(), credentials=(1, 2)),
+        lifetime=LIFETIME,
+        rng=line.rng,
+    ).key_package
+    # RFC 9420 itself refuses it, since not all members support the type; P has no identity for it either.
+    with pytest.raises(ValidationError, match=r"tree\.credential-type"):
+        line.pending(PRIMARY, adds=[key_package])
+    assert _Leaf(key_package.leaf_node, DeviceCertificate.decode).identity is None
 
 
 @pytest.mark.parametrize(
