@@ -282,3 +282,37 @@ async def _greet(socket: WebSocket, relay_url: str) -> ClientConnection:
             raise RelayUnreachable(relay_url, "it takes no more connections now")
         case _:
             raise NotARelay(relay_url)
+
+
+async def ask_once(relay_url: str, make: Callable[[int], f.ClientFrame]) -> f.ServerFrame:
+    """Ask one thing over a connection of its own.
+
+    Raises:
+        RequestRefused: the answer was REFUSED.
+        ConnectionLost: there was no answer.
+        RelayUnreachable, NotARelay: there was no connection.
+    """
+    outcome: f.ServerFrame | RequestRefused | ConnectionLost = ConnectionLost()
+    async with open_connection(relay_url) as connection:
+
+        async def work(reading: asyncio.Task[None]) -> None:
+            nonlocal outcome
+            try:
+                outcome = await connection.ask(make)
+            except (RequestRefused, ConnectionLost) as error:
+                outcome = error
+            finally:
+                reading.cancel()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(work(group.create_task(connection.run(_ignore))))
+        except* (ConnectionLost, NotARelay):
+            pass
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _ignore(frame: f.ServerFrame, asked: f.ClientFrame | None) -> None:
+    """What nobody asked for on such a connection is nothing to us."""

@@ -19,25 +19,78 @@ error is an `AmanatError` with one clear sentence, except `StateError` (the call
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from clients.sdk.client_contact import new_device_keys
+from clients.sdk.clock import Clock
+from clients.sdk.engine import Engine
+from clients.sdk.errors import (
+    BadRelayUrl,
+    DecisionNeeded,
+    EmptyText,
+    ExportTrouble,
+    LineEnded,
+    NoLine,
+    TextTooLong,
+    UnknownLine,
+    UnknownOffer,
+    UsageError,
+    WrongRole,
+    translate,
+)
+from clients.sdk.exports import Export, ExportedLine, new_inbox_key, put_import
+from clients.sdk.line import events as e
+from clients.sdk.line.payloads import (
+    MAX_TEXT_BYTES,
+    PayloadKind,
+    ScheduledOffer,
+    encode_scheduled_offer,
+)
 from clients.sdk.model import (
     ConnectionState,
     DeviceEvent,
     LineMessage,
     LineName,
+    LinePhase,
     LineSummary,
     Offer,
+    OfferState,
     Role,
 )
+from clients.sdk.online import Online, running
+from clients.sdk.records import DeviceRecord, LineRecord, TherapistState, save_device
 from clients.sdk.session.handle import SessionHandle
-from keys.invitations import Invitation
+from clients.sdk.session_line import EngineSessionLine
+from clients.sdk.summaries import list_offers, show_message, summarise
+from clients.sdk.upkeep import therapist_of
+from crypto.codec import CodecError
+from crypto.sensitive import Plaintext
+from keys.certificates import DeviceCertificate, Identity, fingerprint_of
+from keys.contact import check_display_name
+from keys.device_vault import Vault
+from keys.export_file import ExportDamaged, ExportTooNew, open_export, seal_export
+from keys.invitations import Invitation, InvitationError, normalise_relay_url
+from keys.passphrase import DEVICE_COST, Cost
+from keys.safety_number import grouped, qr_payload, safety_number
+from keys.vault import VaultStore
+
+MAX_NAME_BYTES = 64
+SESSION_MINUTES = 50
+ASK_SECONDS = 30.0
+"""How long `invite` and `connect` wait for the relay."""
 
 
 class Device:
     """See the module's docstring. Made by `create`, `open` or `import_from`, let go by `close`."""
+
+    def __init__(self, vault: VaultStore, clock: Clock) -> None:
+        self._vault = vault
+        self._engine = Engine(vault, rng=os.urandom, clock=clock)
+        self._online = Online(self._engine)
 
     # -- making, opening, destroying
 
@@ -51,6 +104,8 @@ class Device:
         passphrase: str,
         display_name: str = "",
         therapist_token: str | None = None,
+        time_scale: float = 1.0,
+        cost: Cost = DEVICE_COST,
     ) -> Device:
         """Make a vault with a new identity in `home`. Touches no network (a therapist registers when online).
 
@@ -61,25 +116,56 @@ class Device:
             passphrase: Cannot be recovered if forgotten; say so to the person.
             display_name: A therapist's name in the contact bundle, at most 64 bytes of UTF-8.
             therapist_token: One-use token of the relay's operator, where the relay demands one (R21).
+            time_scale: How much faster than real time the delays of lines run; for replays.
+            cost: Of the passphrase's stretching; weaker in tests only.
 
         Raises:
             BadRelayUrl, PassphraseRefused (empty), VaultTrouble (there is one already), UsageError.
         """
-        raise NotImplementedError
+        url = _relay_url(relay_url)
+        try:
+            check_display_name(display_name)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        clock = Clock(time_scale)
+        therapist = None
+        if role is Role.THERAPIST:
+            keys = new_device_keys(os.urandom, now=clock.now())
+            therapist = TherapistState(
+                keys=keys, inbox_private=new_inbox_key(os.urandom), token=therapist_token or ""
+            )
+        record = DeviceRecord(role=role, relay_url=url, display_name=display_name, therapist=therapist)
+        with translate():
+            vault = Vault.create(home, passphrase, cost=cost)
+            with _closed_on_error(vault):
+                with vault.transaction() as tx:
+                    save_device(tx, record)
+                return cls(vault, clock)
 
     @classmethod
-    def open(cls, home: Path, passphrase: str) -> Device:
+    def open(cls, home: Path, passphrase: str, *, time_scale: float = 1.0) -> Device:
         """Open the vault in `home`.
 
         Raises:
             PassphraseRefused: wrong passphrase.
             VaultTrouble: missing, damaged, in use by another process, or newer than this program.
         """
-        raise NotImplementedError
+        with translate():
+            vault = Vault.open(home, passphrase)
+            with _closed_on_error(vault):
+                return cls(vault, Clock(time_scale))
 
     @classmethod
     def import_from(
-        cls, path: Path, *, home: Path, passphrase: str, new_passphrase: str, relay_url: str | None = None
+        cls,
+        path: Path,
+        *,
+        home: Path,
+        passphrase: str,
+        new_passphrase: str,
+        relay_url: str | None = None,
+        time_scale: float = 1.0,
+        cost: Cost = DEVICE_COST,
     ) -> Device:
         """Make a vault from an export (R9); lines come back as new leaves once their peers answer (R18).
 
@@ -89,11 +175,37 @@ class Device:
             passphrase: Of the export.
             new_passphrase: Of the new vault.
             relay_url: Instead of the one in the export.
+            time_scale: As for `create`.
+            cost: As for `create`.
 
         Raises:
             ExportTrouble, PassphraseRefused, VaultTrouble.
         """
-        raise NotImplementedError
+        try:
+            data = path.read_bytes()
+        except OSError:
+            raise ExportTrouble(f"The file {path.name} cannot be read.") from None
+        clock = Clock(time_scale)
+        try:
+            with translate():
+                export = Export.decode(open_export(data, passphrase))
+        except (ExportDamaged, ExportTooNew) as error:
+            raise ExportTrouble(str(error)) from None
+        except CodecError:
+            raise ExportTrouble(str(ExportDamaged())) from None
+        url = export.relay_url if relay_url is None else _relay_url(relay_url)
+        with translate():
+            vault = Vault.create(home, new_passphrase, cost=cost)
+            try:
+                with vault.transaction() as tx:
+                    put_import(tx, export, relay_url=url, rng=os.urandom, now=clock.now())
+                return cls(vault, clock)
+            except BaseException as error:
+                vault.close()
+                Vault.wipe(home)
+                if isinstance(error, CodecError):
+                    raise ExportTrouble(str(ExportDamaged())) from None
+                raise
 
     @staticmethod
     def wipe(home: Path) -> None:
@@ -102,11 +214,13 @@ class Device:
         Raises:
             VaultTrouble: there is none, or another process has it open.
         """
-        raise NotImplementedError
+        with translate():
+            Vault.wipe(home)
 
     def close(self) -> None:
         """Let go of the vault and forget its keys. Closing twice is no error."""
-        raise NotImplementedError
+        with translate():
+            self._vault.close()
 
     def export_to(self, path: Path, passphrase: str) -> None:
         """Write identity, device signature keys, lines' names and texts to a new encrypted file (R9).
@@ -115,7 +229,30 @@ class Device:
             ExportTrouble: the file exists or cannot be written.
             PassphraseRefused: empty.
         """
-        raise NotImplementedError
+        therapist = self._engine.record.therapist
+        export = Export(
+            role=self.role,
+            relay_url=self.relay_url,
+            display_name=self.display_name,
+            keys=None if therapist is None else therapist.keys,
+            lines=tuple(
+                ExportedLine(record=line, machine=self._engine.drivers[line_id].machine.export())
+                for line_id, line in self._engine.lines.items()
+            ),
+        )
+        with translate():
+            sealed = seal_export(export.encode(), passphrase, rng=os.urandom)
+        try:
+            # A new file, readable by its owner alone; a file that is there already is left as it is.
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(sealed)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            raise ExportTrouble(f"There is a file {path.name} already; it was left as it is.") from None
+        except OSError:
+            raise ExportTrouble(f"The file {path.name} cannot be written.") from None
 
     @staticmethod
     def change_passphrase(home: Path, old: str, new: str) -> None:
@@ -125,24 +262,29 @@ class Device:
             PassphraseRefused: `old` is wrong, or `new` is empty.
             VaultTrouble: as `open`.
         """
-        raise NotImplementedError
+        with translate():
+            vault = Vault.open(home, old)
+            try:
+                vault.change_passphrase(old, new)
+            finally:
+                vault.close()
 
     # -- what it is
 
     @property
     def role(self) -> Role:
         """Client or therapist."""
-        raise NotImplementedError
+        return self._engine.record.role
 
     @property
     def relay_url(self) -> str:
         """The relay this device speaks to."""
-        raise NotImplementedError
+        return self._engine.record.relay_url
 
     @property
     def display_name(self) -> str:
         """A therapist's own name in the contact bundle; empty for a client."""
-        raise NotImplementedError
+        return self._engine.record.display_name
 
     @property
     def fingerprint(self) -> bytes:
@@ -151,18 +293,22 @@ class Device:
         Raises:
             WrongRole: on a client's device.
         """
-        raise NotImplementedError
+        if self.role is not Role.THERAPIST:
+            raise WrongRole("therapist")
+        certificate = DeviceCertificate.decode(therapist_of(self._engine.record).keys.certificate)
+        return fingerprint_of(certificate.identity_key)
 
     @property
     def connection_state(self) -> ConnectionState:
         """How the connection to the relay stands."""
-        raise NotImplementedError
+        return self._engine.state
 
     # -- lines
 
     def lines(self) -> list[LineSummary]:
         """All lines, the one with the newest activity first."""
-        raise NotImplementedError
+        summaries = [self._summary(line) for line in self._engine.lines.values()]
+        return sorted(summaries, key=lambda line: line.last_activity or 0, reverse=True)
 
     def line(self, name: str | None = None) -> LineSummary:
         """One line; without a name the only one.
@@ -170,7 +316,12 @@ class Device:
         Raises:
             UnknownLine, NoLine.
         """
-        raise NotImplementedError
+        if name is not None:
+            return self._summary(self._record(name))
+        lines = list(self._engine.lines.values())
+        if len(lines) != 1:
+            raise NoLine(len(lines))
+        return self._summary(lines[0])
 
     def rename_line(self, name: str, new_name: str) -> LineName:
         """Give a line another local name.
@@ -178,7 +329,14 @@ class Device:
         Raises:
             UnknownLine; UsageError: the new name is empty, too long (64 bytes) or taken.
         """
-        raise NotImplementedError
+        record = self._record(name)
+        wish = new_name.strip()
+        if not wish or len(wish.encode("utf-8")) > MAX_NAME_BYTES:
+            raise UsageError(f"A line's name has 1 to {MAX_NAME_BYTES} bytes.")
+        if any(line.name == wish for line in self._engine.lines.values() if line is not record):
+            raise UsageError(f"There is a line named {wish!r} already.")
+        self._engine.change_line(replace(record, name=wish))
+        return LineName(wish)
 
     def messages(self, line: str, *, limit: int | None = None) -> list[LineMessage]:
         """The conversation as it is to be shown, oldest first; with `limit` only the newest so many.
@@ -186,7 +344,8 @@ class Device:
         Raises:
             UnknownLine.
         """
-        raise NotImplementedError
+        machine = self._engine.drivers[self._record(line).line_id].machine
+        return [show_message(message) for message in machine.messages(limit)]
 
     def mark_read(self, line: str) -> None:
         """The person has seen everything on the line. Nothing is sent about it.
@@ -194,11 +353,11 @@ class Device:
         Raises:
             UnknownLine.
         """
-        raise NotImplementedError
+        self._engine.handle(self._record(line).line_id, e.MarkRead())
 
     def new_messages(self) -> list[tuple[LineName, LineMessage]]:
         """Received messages that neither `events()` nor `mark_told` has dealt with yet, per line in order."""
-        raise NotImplementedError
+        return self._engine.news.new_messages()
 
     def mark_told(self, line: str, item_ids: Iterable[str]) -> None:
         """The application has taken these received messages over; they are not told again.
@@ -206,7 +365,8 @@ class Device:
         Raises:
             UnknownLine.
         """
-        raise NotImplementedError
+        news_line = self._engine.news_line(self._record(line).line_id)
+        self._engine.news.mark_ids(news_line, item_ids)
 
     def send_text(self, line: str, text: str) -> str:
         """Queue a text; works offline. Returns the `item_id` that `messages` shows it under.
@@ -216,7 +376,15 @@ class Device:
             TextTooLong: says by how many bytes; nothing was queued.
             DecisionNeeded: the line is stopped (fork); nothing was queued.
         """
-        raise NotImplementedError
+        if not text:
+            raise EmptyText
+        over = len(text.encode("utf-8")) - MAX_TEXT_BYTES
+        if over > 0:
+            raise TextTooLong(over)
+        record = self._writable(line)
+        item_id = e.ItemId(os.urandom(16))
+        self._engine.handle(record.line_id, e.SendText(item_id=item_id, text=Plaintext(text)))
+        return item_id.hex()
 
     def safety_number(self, line: str) -> str:
         """60 digits in 12 groups of 5, the same on both sides.
@@ -224,7 +392,7 @@ class Device:
         Raises:
             UnknownLine.
         """
-        raise NotImplementedError
+        return " ".join(grouped(self._safety_digits(line)))
 
     def safety_number_qr(self, line: str) -> bytes:
         """What the QR code of the safety number holds.
@@ -232,7 +400,7 @@ class Device:
         Raises:
             UnknownLine.
         """
-        raise NotImplementedError
+        return qr_payload(self._safety_digits(line)).encode("ascii")
 
     def confirm_safety_number(self, line: str) -> None:
         """Note on this device that the two people compared the number and found it the same.
@@ -240,7 +408,7 @@ class Device:
         Raises:
             UnknownLine.
         """
-        raise NotImplementedError
+        self._engine.change_line(replace(self._record(line), confirmed=True))
 
     def resolve(self, line: str, *, same: bool) -> None:
         """After a fork (R18): `same` lets the line come back once, otherwise it ends.
@@ -248,7 +416,10 @@ class Device:
         Raises:
             UnknownLine; UsageError: there is nothing to decide on this line.
         """
-        raise NotImplementedError
+        record = self._record(line)
+        if self._summary(record).phase is not LinePhase.STOPPED:
+            raise UsageError("There is nothing to decide on this line.")
+        self._engine.handle(record.line_id, e.Resolve(same=same))
 
     def end_line(self, line: str, *, block: bool = False, delete_texts: bool = False) -> None:
         """End the line (R22): the peer is told and keys go after its receipt; with `block` at once.
@@ -256,7 +427,13 @@ class Device:
         Raises:
             UnknownLine, LineEnded.
         """
-        raise NotImplementedError
+        record = self._record(line)
+        if self._summary(record).phase is LinePhase.ENDED:
+            if not delete_texts:
+                raise LineEnded
+            self._engine.handle(record.line_id, e.DeleteTexts())
+            return
+        self._engine.handle(record.line_id, e.EndLine(block=block, keep_texts=not delete_texts))
 
     # -- appointments
 
@@ -266,7 +443,17 @@ class Device:
         Raises:
             WrongRole, UnknownLine, LineEnded; UsageError: `at` is not in the future.
         """
-        raise NotImplementedError
+        if self.role is not Role.THERAPIST:
+            raise WrongRole("therapist")
+        record = self._writable(line)
+        if at <= self._engine.clock.now():
+            raise UsageError("An appointment must lie in the future.")
+        offer_id = os.urandom(16)
+        scheduled = ScheduledOffer(
+            offer_id=offer_id, start_utc_seconds=at, minutes=SESSION_MINUTES, note=Plaintext("")
+        )
+        self._send_content(record, PayloadKind.OFFER_SCHEDULED, encode_scheduled_offer(scheduled))
+        return Offer(offer_id=offer_id.hex(), at=at, sender="me", state=OfferState.OFFERED)
 
     def offers(self, line: str) -> list[Offer]:
         """Appointments of a line, by time.
@@ -274,7 +461,8 @@ class Device:
         Raises:
             UnknownLine.
         """
-        raise NotImplementedError
+        machine = self._engine.drivers[self._record(line).line_id].machine
+        return list_offers(machine.messages(), now=self._engine.clock.now())
 
     def cancel_offer(self, line: str, offer_id: str) -> None:
         """Therapist: take an appointment back.
@@ -282,7 +470,9 @@ class Device:
         Raises:
             WrongRole, UnknownLine, UnknownOffer, LineEnded.
         """
-        raise NotImplementedError
+        if self.role is not Role.THERAPIST:
+            raise WrongRole("therapist")
+        self._answer_offer(line, offer_id, PayloadKind.OFFER_CANCEL)
 
     def decline_offer(self, line: str, offer_id: str) -> None:
         """Client: decline an appointment.
@@ -290,17 +480,21 @@ class Device:
         Raises:
             WrongRole, UnknownLine, UnknownOffer, LineEnded.
         """
-        raise NotImplementedError
+        if self.role is not Role.CLIENT:
+            raise WrongRole("client")
+        self._answer_offer(line, offer_id, PayloadKind.OFFER_DECLINE)
 
     # -- online
 
-    def online(self) -> AbstractAsyncContextManager[Device]:
+    @asynccontextmanager
+    async def online(self) -> AsyncIterator[Device]:
         """Hold a connection to the relay for the length of the block; it comes back by itself.
 
         Entering does not wait for the connection: a relay that is down is no error here, see `wait_online`.
         Leaving closes at once; call `settle` before, where something should still go out.
         """
-        raise NotImplementedError
+        async with running(self._engine):
+            yield self
 
     async def wait_online(self, timeout_seconds: float = 10.0) -> None:
         """Wait until the relay has answered and every line is attached.
@@ -309,11 +503,11 @@ class Device:
             RelayUnreachable, NotARelay: not within `timeout_seconds` seconds; says why.
             TherapistTokenNeeded: the relay does not register this therapist.
         """
-        raise NotImplementedError
+        await self._online.wait_online(timeout_seconds)
 
     def events(self) -> AsyncIterator[DeviceEvent]:
         """What happens from now on, and first every message that no `events()` told before. One consumer."""
-        raise NotImplementedError
+        return self._engine.news.events()
 
     async def settle(self, timeout_seconds: float = 30.0, *, idle_seconds: float = 0.0) -> None:
         """Wait until the relay has all of ours and all that waits for us was read; due receipts go.
@@ -326,7 +520,7 @@ class Device:
             SettleTimedOut: what was not handed over stays queued.
             RelayUnreachable: no connection within `timeout_seconds`.
         """
-        raise NotImplementedError
+        await self._online.settle(timeout_seconds, idle_seconds)
 
     async def invite(self) -> Invitation:
         """Therapist: a new invitation, one use, 14 days. Its `link` and QR code go to one client only.
@@ -334,7 +528,7 @@ class Device:
         Raises:
             WrongRole, RelayUnreachable, TherapistTokenNeeded, Refused.
         """
-        raise NotImplementedError
+        return await self._online.invite(ASK_SECONDS)
 
     async def connect(self, link: str, *, name: str | None = None, hurry: bool = False) -> LineSummary:
         """Client: open the line that an invitation offers; waits 5 to 60 s first unless `hurry`.
@@ -345,7 +539,8 @@ class Device:
             WrongRole; InvitationMistyped, InvitationExpired, InvitationUsed, CannotBeContacted, InboxFull;
             RelayUnreachable; UsageError: the invitation names another relay, or the name is taken.
         """
-        raise NotImplementedError
+        line_id = await self._online.connect(link, name=name, hurry=hurry, timeout_seconds=ASK_SECONDS)
+        return self._summary(self._engine.lines[line_id])
 
     def session(self, line: str) -> SessionHandle:
         """A live session on the line: as therapist it offers "now", as client it waits for that offer.
@@ -353,4 +548,69 @@ class Device:
         Raises:
             UnknownLine, LineEnded, DecisionNeeded.
         """
-        raise NotImplementedError
+        record = self._writable(line)
+        return SessionHandle(EngineSessionLine(self._engine, record.line_id))
+
+    # -- inside
+
+    def _record(self, name: str) -> LineRecord:
+        for line in self._engine.lines.values():
+            if line.name == name:
+                return line
+        raise UnknownLine(name)
+
+    def _summary(self, record: LineRecord) -> LineSummary:
+        view = self._engine.drivers[record.line_id].machine.view()
+        return summarise(record, view, role=self.role, offered_now=self._engine.offered_now(record.line_id))
+
+    def _writable(self, name: str) -> LineRecord:
+        """A line on which something may be queued.
+
+        Raises:
+            UnknownLine, LineEnded, DecisionNeeded.
+        """
+        record = self._record(name)
+        match self._summary(record).phase:
+            case LinePhase.ENDED:
+                raise LineEnded
+            case LinePhase.STOPPED:
+                raise DecisionNeeded(
+                    f"The line {name!r} is stopped: compare safety numbers with the other person, then run "
+                    "`amanat resolve`. Nothing was queued."
+                )
+            case _:
+                return record
+
+    def _send_content(self, record: LineRecord, kind: PayloadKind, body: Plaintext) -> None:
+        item_id = e.ItemId(os.urandom(16))
+        self._engine.handle(record.line_id, e.SendContent(item_id=item_id, kind=kind, body=body))
+
+    def _answer_offer(self, line: str, offer_id: str, kind: PayloadKind) -> None:
+        record = self._writable(line)
+        if not any(
+            offer.offer_id == offer_id and offer.state is OfferState.OFFERED for offer in self.offers(line)
+        ):
+            raise UnknownOffer
+        self._send_content(record, kind, Plaintext(bytes.fromhex(offer_id)))
+
+    def _safety_digits(self, line: str) -> str:
+        record = self._record(line)
+        keys = record.keys if record.keys is not None else therapist_of(self._engine.record).keys
+        own = Identity(keys.identity_seed.reveal()).public_key
+        return safety_number(own, record.peer_identity)
+
+
+def _relay_url(url: str) -> str:
+    try:
+        return normalise_relay_url(url)
+    except InvitationError:
+        raise BadRelayUrl from None
+
+
+@contextmanager
+def _closed_on_error(vault: VaultStore) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        vault.close()
+        raise

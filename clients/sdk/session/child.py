@@ -118,6 +118,7 @@ class Child:
     def _on_heard(self, heard: bool) -> None:  # noqa: FBT001 - a callback with one flag
         if heard:
             self.begun.set()
+            self._joins.clear()
         self._send(message(Kind.HEARD if heard else Kind.QUIET))
 
     def _make_join(self, content: Message) -> None:
@@ -143,7 +144,6 @@ class Child:
             except (AuthenticationError, CodecError, StateError, ValidationError) as error:
                 failure = error
                 continue
-            self._joins.clear()
             self.runner.begin(group)
             self._send(message(Kind.ENTERED))
             return

@@ -30,6 +30,9 @@ OFFER_FRESH_SECONDS: Final = 600
 """An OFFER older than this, by its sender's clock as far as it is known, is not joined."""
 
 
+HEARD_LATELY_SECONDS: Final = 60
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferBody:
     """The therapist is there."""
@@ -137,6 +140,7 @@ class OfferBook:
 
     def __init__(self) -> None:
         self._by_time: dict[int, HeardOffer] = {}
+        self._heard_at = 0.0
 
     def hear(
         self, body: OfferBody, *, order: LineOrder, sender_device: bytes, utc_seconds: int, now: float
@@ -157,6 +161,7 @@ class OfferBook:
             sender_device=sender_device,
             clock_difference=utc_seconds - int(now),
         )
+        self._heard_at = now
         known = self._by_time.get(body.time)
         if known is None or heard.order < known.order:
             self._by_time[body.time] = heard
@@ -177,6 +182,10 @@ class OfferBook:
         if newest is None or now + newest.clock_difference - newest.time > OFFER_FRESH_SECONDS:
             return None
         return newest
+
+    def heard_lately(self, now: float) -> bool:
+        """Whether an OFFER was read within the last minute: a waiting therapist repeats it more often."""
+        return self.current(now) is not None and now - self._heard_at <= HEARD_LATELY_SECONDS
 
     def accepts_welcome(self, body: WelcomeBody, *, sender_device: bytes, session_id: bytes) -> bool:
         """S4: a WELCOME counts only from the device of the winning OFFER, for the session that was joined."""

@@ -1,0 +1,560 @@
+"""The running part of a device: its lines' machines, its connection, and what goes between them.
+
+One `Engine` lives as long as a `Device` is open. Machines work offline too (they queue); `run` holds the
+connection, feeds ticks, keeps a therapist's inbox, and delivers a client's first contacts. Everything
+happens on one event loop, machines and vault are called synchronously, so a step is never interleaved with
+another.
+
+    frames ──▶ LineDriver ──▶ LineMachine ──▶ effects ──▶ outgoing list ──▶ writer task ──▶ frames
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from chatserver.wire import frames as f
+from chatserver.wire.errors import ErrorCode
+from chatserver.wire.limits import AdmissionKind
+from clients.sdk.client_contact import own_device
+from clients.sdk.clock import Clock
+from clients.sdk.connection import Connection, ConnectionLost, RequestRefused, ask_once
+from clients.sdk.errors import (
+    AmanatError,
+    InboxFull,
+    InvitationUsed,
+    NotARelay,
+    Refused,
+    RelayUnreachable,
+)
+from clients.sdk.line import events as e
+from clients.sdk.line.machine import LineMachine
+from clients.sdk.line.payloads import PayloadKind
+from clients.sdk.line_driver import LineDriver, PeopleEffect
+from clients.sdk.model import (
+    ConnectionChanged,
+    ConnectionState,
+    LineChanged,
+    LineName,
+    LineOpened,
+    MessageStateChanged,
+    Role,
+    SessionOffered,
+)
+from clients.sdk.news import Line, News
+from clients.sdk.records import (
+    DROPS,
+    LINES,
+    REFUSED,
+    DeviceRecord,
+    DropRecord,
+    LineRecord,
+    load_device,
+    load_lines,
+    save_line,
+)
+from clients.sdk.relay_link import RelayLink
+from clients.sdk.session.rendezvous import OfferBody, OfferBook
+from clients.sdk.summaries import show_state
+from clients.sdk.therapist_contact import accept_drop
+from clients.sdk.upkeep import LOOK_SECONDS, InboxKeeper, therapist_of
+from crypto.codec import CodecError, Writer
+from crypto.errors import AuthenticationError, StateError, ValidationError
+from keys.certificates import utc_day
+from keys.vault import VaultDamaged, VaultStore, VaultTransaction
+
+MAX_DROPS_WAITING: Final = 256
+"""First contacts read ahead; more are dropped and come again with the next connection."""
+LONGEST_SLEEP_SECONDS: Final = 30.0
+
+
+class Engine:
+    """See the module's docstring.
+
+    Args:
+        vault: Open, with a `DeviceRecord` in it.
+        rng: Source of randomness.
+        clock: Source of time.
+
+    Raises:
+        VaultDamaged: the records make no sense.
+    """
+
+    def __init__(self, vault: VaultStore, *, rng: Callable[[int], bytes], clock: Clock) -> None:
+        self.vault = vault
+        self.rng = rng
+        self.clock = clock
+        self.state = ConnectionState.OFFLINE
+        self.trouble: AmanatError | None = None
+        """Why there is no connection."""
+        self.inbox_trouble: AmanatError | None = None
+        self.inbox_open = False
+        self.connection: Connection | None = None
+        self.session_ears: dict[bytes, Callable[[PeopleEffect], None]] = {}
+        """Per line: who wants to hear of OFFER, JOIN, WELCOME and their fate."""
+        self.attempts_failed = 0
+        self.last_frame_at = 0.0
+        self.activity = asyncio.Event()
+        self._link: RelayLink | None = None
+        self._outgoing: deque[f.ClientFrame] = deque()
+        self._outgoing_ready = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._by_request: dict[int, LineDriver] = {}
+        self._by_handle: dict[int, LineDriver] = {}
+        self._drops: asyncio.Queue[f.InboxCell] = asyncio.Queue(MAX_DROPS_WAITING)
+        self._drop_in_work = False
+        self._offers: dict[bytes, OfferBook] = {}
+        try:
+            with vault.transaction() as tx:
+                record = load_device(tx)
+                lines = load_lines(tx)
+        except CodecError:
+            raise VaultDamaged("the device's records do not parse") from None
+        if record is None:
+            raise VaultDamaged("it holds no device")
+        self.record = record
+        self.lines: dict[bytes, LineRecord] = {line.line_id: line for line in lines}
+        self.drivers: dict[bytes, LineDriver] = {line.line_id: self._make_driver(line) for line in lines}
+        self.news = News(vault, self.news_lines)
+        self._keeper = InboxKeeper(vault, load=self._load, rng=rng, now=clock.now)
+
+    # -- lines
+
+    def news_lines(self) -> Iterator[Line]:
+        """All lines as `News` wants them."""
+        for line_id in list(self.drivers):
+            yield self.news_line(line_id)
+
+    def news_line(self, line_id: bytes) -> Line:
+        """One line as `News` wants it."""
+        return Line(
+            line_id=line_id,
+            name=lambda: LineName(self.lines[line_id].name),
+            messages=self.drivers[line_id].machine.messages,
+        )
+
+    def add_line(self, record: LineRecord) -> LineDriver:
+        """A line came to be in the vault: drive it from now on."""
+        self.lines[record.line_id] = record
+        driver = self.drivers[record.line_id] = self._make_driver(record)
+        return driver
+
+    def forget_line(self, line_id: bytes) -> None:
+        """A line that never came about: end its machine and drop its records."""
+        driver = self.drivers.pop(line_id)
+        driver.handle(e.EndLine(block=True, keep_texts=False), self.clock.now())
+        with self.vault.transaction() as tx:
+            tx.delete(LINES, line_id)
+            tx.delete(DROPS, line_id)
+        self.lines.pop(line_id)
+
+    def change_line(self, record: LineRecord) -> None:
+        """Write a changed record of a line."""
+        with self.vault.transaction() as tx:
+            save_line(tx, record)
+        self.lines[record.line_id] = record
+
+    def handle(self, line_id: bytes, event: e.Event) -> None:
+        """Hand a wish of the person to a line's machine."""
+        self.drivers[line_id].handle(event, self.clock.now())
+        self._wake.set()
+
+    def save_record(self, record: DeviceRecord) -> None:
+        """The device's own record changed in the vault."""
+        self.record = record
+
+    def _make_driver(self, line: LineRecord) -> LineDriver:
+        keys = line.keys if line.keys is not None else therapist_of(self.record).keys
+        machine = LineMachine(self.vault, line.line_id, own_device(keys), self.rng)
+        return LineDriver(line.line_id, machine, self)
+
+    def _load(self, tx: VaultTransaction) -> DeviceRecord:
+        record = load_device(tx)
+        if record is None:
+            raise VaultDamaged("it holds no device")
+        return record
+
+    # -- running
+
+    def prepare(self) -> None:
+        """Get ready to `run` on the present event loop.
+
+        Raises:
+            StateError: it runs already.
+        """
+        if self._link is not None:
+            raise StateError("the device is online already")
+        self._link = RelayLink(self.record.relay_url, self, rng=self.rng)
+        self.activity = asyncio.Event()
+        self._outgoing_ready = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._drops = asyncio.Queue(MAX_DROPS_WAITING)
+        self.attempts_failed = 0
+        self.trouble = self.inbox_trouble = None
+        self._set_state(ConnectionState.CONNECTING)
+
+    async def run(self) -> None:
+        """Keep the connection until cancelled. `prepare` must have been called."""
+        if self._link is None:
+            raise StateError("not prepared")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._link.run())
+                group.create_task(self._tick())
+        finally:
+            self._link = None
+            self._gone()
+            self._set_state(ConnectionState.OFFLINE)
+
+    async def _tick(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self.clock.now()
+            for driver in list(self.drivers.values()):
+                due = driver.machine.next_wakeup()
+                if due is not None and due <= now:
+                    driver.handle(e.Tick(), now)
+            self._connect_ready(now)
+            pause = self.clock.real(self._next_due(now) - now)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, LONGEST_SLEEP_SECONDS)):
+                    await self._wake.wait()
+            # Whatever the machines wish, they are not asked more often than this.
+            await asyncio.sleep(0.005)
+
+    def _next_due(self, now: float) -> float:
+        due = [machine.next_wakeup() for machine in (driver.machine for driver in self.drivers.values())]
+        due += [
+            line.not_before
+            for line_id, line in self.lines.items()
+            if self.connection is not None and not self.drivers[line_id].connected
+        ]
+        return min((when for when in due if when is not None), default=now + 3_600.0)
+
+    def _connect_ready(self, now: float) -> None:
+        """Attach the lines whose first contact was taken and whose pause is over."""
+        if self.connection is None:
+            return
+        with self.vault.transaction() as tx:
+            waiting = {line_id for line_id, _ in tx.items(DROPS)}
+        for line_id, driver in list(self.drivers.items()):
+            if not driver.connected and line_id not in waiting and self.lines[line_id].not_before <= now:
+                driver.connect(now)
+
+    # -- LinkOwner
+
+    async def connected(self, connection: Connection) -> None:
+        """See `relay_link.LinkOwner`."""
+        self.connection = connection
+        self.attempts_failed = 0
+        self.trouble = None
+        self.last_frame_at = self.clock.now()
+        self._set_state(ConnectionState.ONLINE)
+        self._connect_ready(self.clock.now())
+        self._wake.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write(connection))
+            if self.record.role is Role.THERAPIST:
+                group.create_task(self._keep_inbox(connection))
+            else:
+                group.create_task(self._deliver_left_over())
+
+    def frame(self, frame: f.ServerFrame, asked: f.ClientFrame | None) -> None:
+        """See `relay_link.LinkOwner`."""
+        now = self.last_frame_at = self.clock.now()
+        self.activity.set()
+        if asked is not None and not isinstance(asked, f.Hello):
+            driver = self._by_request.pop(asked.request, None)
+            if driver is not None:
+                driver.answer(frame, asked, now)
+        elif isinstance(frame, f.Cell | f.OwnCell | f.Expired | f.Superseded):
+            driver = self._by_handle.get(frame.handle)
+            if driver is not None:
+                driver.push(frame, now)
+        elif isinstance(frame, f.InboxCell) and not self._drops.full():
+            self._drops.put_nowait(frame)
+        self._wake.set()
+
+    def disconnected(self, why: RelayUnreachable | NotARelay) -> None:
+        """See `relay_link.LinkOwner`."""
+        self._gone()
+        self.attempts_failed += 1
+        self.trouble = why
+        self._set_state(ConnectionState.WAITING, why.sentence)
+        self.activity.set()
+
+    def _gone(self) -> None:
+        self.connection = None
+        self.inbox_open = False
+        self._outgoing.clear()
+        self._by_request.clear()
+        self._by_handle.clear()
+        while not self._drops.empty():
+            self._drops.get_nowait()
+        now = self.clock.now()
+        for driver in self.drivers.values():
+            driver.disconnect(now)
+
+    def _set_state(self, state: ConnectionState, sentence: str = "") -> None:
+        if state is not self.state or sentence:
+            self.state = state
+            self.news.post(ConnectionChanged(state=state, sentence=sentence))
+
+    # -- DriverOwner
+
+    def next_request(self) -> int:
+        """See `line_driver.DriverOwner`; without a connection any number will do, since nothing is sent."""
+        return 0 if self.connection is None else self.connection.next_request()
+
+    def queue(self, driver: LineDriver, frame: f.ClientFrame) -> None:
+        """See `line_driver.DriverOwner`."""
+        if self.connection is None or isinstance(frame, f.Hello):
+            return
+        self._by_request[frame.request] = driver
+        self._outgoing.append(frame)
+        self._outgoing_ready.set()
+
+    def own_handle(self, driver: LineDriver, handle: int) -> None:
+        """See `line_driver.DriverOwner`."""
+        self._by_handle[handle] = driver
+
+    def reconnect(self) -> None:
+        """See `line_driver.DriverOwner`."""
+        if self._link is not None:
+            self._link.reconnect()
+
+    def told(self, driver: LineDriver, effect: PeopleEffect) -> None:
+        """See `line_driver.DriverOwner`."""
+        self.activity.set()
+        line = self.lines.get(driver.line_id)
+        if line is None:
+            return
+        name = LineName(line.name)
+        match effect:
+            case e.MessageReceived():
+                self.news.post_message(
+                    self.news_line(driver.line_id),
+                    sender_device=effect.sender_device,
+                    counter=effect.counter,
+                )
+            case e.MessageStateChanged():
+                self.news.post(
+                    MessageStateChanged(
+                        line=name, item_id=effect.item_id.hex(), state=show_state(effect.state)
+                    )
+                )
+            case e.Notify():
+                self.news.post(LineChanged(line=name, sentence=effect.sentence))
+            case e.LineChanged() | e.MessagesMissing():
+                self.news.post(LineChanged(line=name))
+            case e.ControlReceived(kind=PayloadKind.OFFER) if self.record.role is Role.CLIENT:
+                self._hear_offer(driver, effect)
+            case e.ControlReceived() | e.ControlPlaced() | e.ControlNotSent() | e.ControlLost():
+                self._tell_session(driver, effect)
+            case e.WelcomeReady():
+                pass  # a further device of the same person; linking devices is not in this version
+
+    def _tell_session(self, driver: LineDriver, effect: PeopleEffect) -> None:
+        ear = self.session_ears.get(driver.line_id)
+        if ear is not None:
+            ear(effect)
+
+    # -- offers of a session "now" (S1), in memory only
+
+    def offer_book(self, line_id: bytes) -> OfferBook:
+        """What the therapist has offered on a line since this device was opened."""
+        return self._offers.setdefault(line_id, OfferBook())
+
+    def offered_now(self, line_id: bytes) -> bool:
+        """Whether the therapist is waiting in a session right now, as far as is known."""
+        book = self._offers.get(line_id)
+        return book is not None and book.heard_lately(self.clock.now())
+
+    def _hear_offer(self, driver: LineDriver, effect: e.ControlReceived) -> None:
+        line = self.lines[driver.line_id]
+        if effect.sender_identity != line.peer_identity:
+            return
+        try:
+            body = OfferBody.decode(effect.body.reveal())
+        except CodecError:
+            return
+        self.offer_book(driver.line_id).hear(
+            body,
+            order=effect.order,
+            sender_device=effect.sender_device,
+            utc_seconds=effect.utc_seconds,
+            now=self.clock.now(),
+        )
+        self.news.post(SessionOffered(line=LineName(line.name), session_id=body.session_id.hex()))
+        self._tell_session(driver, effect)
+
+    # -- writing
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be written, answered or judged."""
+        return (
+            self.connection is not None
+            and not self._outgoing
+            and self.connection.outstanding == 0
+            and not self._by_request
+            and self._drops.empty()
+            and not self._drop_in_work
+        )
+
+    async def _write(self, connection: Connection) -> None:
+        while True:
+            self._outgoing_ready.clear()
+            while self._outgoing and not connection.draining:
+                await connection.send(self._outgoing.popleft())
+            await self._outgoing_ready.wait()
+
+    # -- the therapist's inbox
+
+    async def _keep_inbox(self, connection: Connection) -> None:
+        try:
+            await self._keeper.open(connection)
+            await self._keeper.look_after(connection)
+        except Refused as refused:
+            self.inbox_trouble = refused
+            self.news.post(ConnectionChanged(state=self.state, sentence=refused.sentence))
+            self.activity.set()
+            return
+        with self.vault.transaction() as tx:
+            self.record = self._load(tx)
+        self.inbox_trouble = None
+        self.inbox_open = True
+        self.activity.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._receive_drops(connection))
+            group.create_task(self._look_after(connection))
+
+    async def _look_after(self, connection: Connection) -> None:
+        while True:
+            await self.clock.sleep(LOOK_SECONDS)
+            try:
+                await self._keeper.look_after(connection)
+            except Refused as refused:
+                self.news.post(ConnectionChanged(state=self.state, sentence=refused.sentence))
+
+    async def admit_invitations(self) -> None:
+        """Tell the relay of new invitations. Raises as `InboxKeeper.admit_all`."""
+        if self.connection is None:
+            raise ConnectionLost
+        await self._keeper.admit_all(self.connection)
+
+    async def _receive_drops(self, connection: Connection) -> None:
+        while True:
+            cell = await self._drops.get()
+            self._drop_in_work = True
+            try:
+                self._judge_drop(cell)
+                await self._keeper.acknowledge(connection, cell.drop_id)
+            finally:
+                self._drop_in_work = False
+                self.activity.set()
+
+    def _judge_drop(self, cell: f.InboxCell) -> None:
+        """Let a line come to be, or note once that this first contact was no good. Both are kept first."""
+        now = self.clock.now()
+        with self.vault.transaction() as tx:
+            if tx.get(REFUSED, cell.drop_id) is not None:
+                return
+        try:
+            with self.vault.transaction() as tx:
+                record = accept_drop(
+                    tx,
+                    cell.body,
+                    state=therapist_of(self.record),
+                    relay_url=self.record.relay_url,
+                    rng=self.rng,
+                    now=now,
+                )
+        except (AuthenticationError, CodecError, StateError, ValidationError):
+            with self.vault.transaction() as tx:
+                tx.put(REFUSED, cell.drop_id, Writer().u32(utc_day(now)).to_bytes())
+            return
+        self.add_line(record)
+        self._connect_ready(now)
+        self.news.post(LineOpened(line=LineName(record.name)))
+
+    # -- the client's first contacts
+
+    async def deliver(self, line_id: bytes) -> None:
+        """Drop a first contact over a connection of its own.
+
+        Raises:
+            InvitationUsed, InboxFull, Refused: the relay does not take it.
+            RelayUnreachable, NotARelay: it stays in the vault for later.
+        """
+        with self.vault.transaction() as tx:
+            data = tx.get(DROPS, line_id)
+        if data is None:
+            return
+        drop = DropRecord.decode(data)
+        try:
+            await self._drop(drop)
+        except ConnectionLost:
+            raise RelayUnreachable(self.record.relay_url, "connection lost") from None
+        except RequestRefused as refused:
+            raise _drop_refusal(refused) from None
+        welcome = self.drivers[line_id].machine.founding_welcome()
+        with self.vault.transaction() as tx:
+            tx.delete(DROPS, line_id)
+        if welcome is not None:
+            self.handle(line_id, e.WelcomeDelivered(welcome_id=welcome[0]))
+
+    async def _drop(self, drop: DropRecord) -> None:
+        frame = f.Drop(
+            request=1,
+            inbox_id=drop.inbox_id,
+            admission=AdmissionKind.INVITE,
+            admission_value=drop.admit_value,
+            drop_id=drop.drop_id,
+            body=drop.body,
+        )
+        await ask_once(self.record.relay_url, lambda number: replace(frame, request=number))
+
+    async def _deliver_left_over(self) -> None:
+        """First contacts that a crash or a lost connection left behind."""
+        with self.vault.transaction() as tx:
+            waiting = [line_id for line_id, _ in tx.items(DROPS)]
+        for line_id in waiting:
+            if line_id not in self.drivers:
+                continue
+            try:
+                await self.deliver(line_id)
+            except InboxFull as full:
+                self.news.post(LineChanged(line=LineName(self.lines[line_id].name), sentence=full.sentence))
+            except Refused as refused:
+                self.handle(line_id, e.EndLine(block=True, keep_texts=True))
+                with self.vault.transaction() as tx:
+                    tx.delete(DROPS, line_id)
+                name = LineName(self.lines[line_id].name)
+                self.news.post(LineChanged(line=name, sentence=refused.sentence))
+            except (RelayUnreachable, NotARelay):
+                return
+        self._wake.set()
+
+    def start_line(self, line_id: bytes, *, not_before: float) -> None:
+        """Let a line be attached from `not_before` (UTC seconds) on."""
+        self.change_line(replace(self.lines[line_id], not_before=int(not_before)))
+        self._wake.set()
+
+
+def _drop_refusal(refused: RequestRefused) -> Refused:
+    match refused.code:
+        case ErrorCode.ADMISSION_UNKNOWN | ErrorCode.ADMISSION_USED | ErrorCode.ADMISSION_REQUIRED:
+            return InvitationUsed()
+        case ErrorCode.INBOX_FULL:
+            return InboxFull()
+        case ErrorCode.NOT_REGISTERED:
+            return Refused(
+                "The relay does not know this therapist's inbox any more; ask for a new invitation."
+            )
+        case _:
+            return Refused("The relay did not take the first contact; try again later.")

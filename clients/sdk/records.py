@@ -1,0 +1,366 @@
+"""What the device layer itself keeps in the vault: who this device is, its lines, what it gave out.
+
+Each record is a struct with a format byte; the space and key stand beside it. What a line's machine keeps is
+in the spaces "line.…" and none of our business. Everything here lies encrypted in the vault; private keys
+are plain bytes in the records and `Secret` everywhere else.
+
+| space             | key                       | record                                   |
+|-------------------|---------------------------|------------------------------------------|
+| device            | "self"                    | `DeviceRecord`                           |
+| device.lines      | line id                   | `LineRecord`                             |
+| device.drops      | line id                   | `DropRecord`: a first contact to be sent |
+| device.packages   | KeyPackage reference      | `PackageRecord`                          |
+| device.invited    | SHA-256 of admit value    | `InvitedRecord`                          |
+| device.seen       | SHA-256 of a group id     | u32 last day on which it must be known   |
+| device.told       | line id ‖ sender ‖ u64    | empty: the application has taken it over |
+| device.refused    | drop id                   | u32 day: a first contact that was no good|
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from clients.sdk.model import Role
+from crypto.codec import Reader, Writer, decode
+from crypto.sensitive import Secret
+from keys.certificates import UtcDay
+from keys.invitations import Invitation
+from keys.vault import VaultTransaction
+
+DEVICE: Final = "device"
+LINES: Final = "device.lines"
+DROPS: Final = "device.drops"
+PACKAGES: Final = "device.packages"
+INVITED: Final = "device.invited"
+SEEN: Final = "device.seen"
+TOLD: Final = "device.told"
+REFUSED: Final = "device.refused"
+
+SELF_KEY: Final = b"self"
+LINE_ID_BYTES: Final = 16
+_FORMAT: Final = 1
+_ROLES: Final = {Role.CLIENT: 1, Role.THERAPIST: 2}
+
+
+def _text(writer: Writer, text: str) -> Writer:
+    return writer.opaque(text.encode("utf-8"))
+
+
+def _read_text(reader: Reader) -> str:
+    try:
+        return reader.opaque().decode("utf-8")
+    except UnicodeDecodeError:
+        raise reader.error("not UTF-8") from None
+
+
+def _check_format(reader: Reader) -> None:
+    if reader.u8() != _FORMAT:
+        raise reader.error("unknown format of a record")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceKeys:
+    """One identity and this device's place in it. A therapist has one, a client one for each line."""
+
+    identity_seed: Secret
+    device_seed: Secret
+    certificate: bytes
+
+    def write(self, writer: Writer) -> None:
+        """`opaque identity_seed[32]; opaque device_seed[32]; opaque certificate<V>`."""
+        writer.raw(self.identity_seed.reveal()).raw(self.device_seed.reveal()).opaque(self.certificate)
+
+    @staticmethod
+    def read(reader: Reader) -> DeviceKeys:
+        """Inverse of `write`."""
+        return DeviceKeys(
+            identity_seed=Secret(reader.bytes_(32)),
+            device_seed=Secret(reader.bytes_(32)),
+            certificate=reader.opaque(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TherapistState:
+    """What a therapist's device keeps about its public side (DESIGN section 6, R21)."""
+
+    keys: DeviceKeys
+    inbox_private: Secret
+    token: str = field(default="", repr=False)
+    """One-use registration token, until it was used."""
+    inbox_id: bytes = b""
+    list_version: int = 0
+    bundle_serial: int = 0
+    published_day: int = 0
+    """UTC day of the bundle that the relay last took; 0 if it has none."""
+
+    def write(self, writer: Writer) -> None:
+        """In the order above."""
+        self.keys.write(writer)
+        writer.raw(self.inbox_private.reveal())
+        _text(writer, self.token).opaque(self.inbox_id)
+        writer.u64(self.list_version).u64(self.bundle_serial).u32(self.published_day)
+
+    @staticmethod
+    def read(reader: Reader) -> TherapistState:
+        """Inverse of `write`."""
+        return TherapistState(
+            keys=DeviceKeys.read(reader),
+            inbox_private=Secret(reader.bytes_(32)),
+            token=_read_text(reader),
+            inbox_id=reader.opaque(16),
+            list_version=reader.u64(),
+            bundle_serial=reader.u64(),
+            published_day=reader.u32(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRecord:
+    """Who this device is."""
+
+    role: Role
+    relay_url: str
+    display_name: str
+    therapist: TherapistState | None
+
+    def encode(self) -> bytes:
+        """Format, role, relay, name, therapist's part."""
+        writer = Writer().u8(_FORMAT).u8(_ROLES[self.role])
+        _text(writer, self.relay_url)
+        _text(writer, self.display_name)
+        writer.optional(self.therapist, lambda w, t: t.write(w))
+        return writer.to_bytes()
+
+    @staticmethod
+    def decode(data: bytes) -> DeviceRecord:
+        """Inverse of `encode`.
+
+        Raises:
+            CodecError: malformed.
+        """
+
+        def read(reader: Reader) -> DeviceRecord:
+            _check_format(reader)
+            number = reader.u8()
+            role = next((role for role, code in _ROLES.items() if code == number), None)
+            if role is None:
+                raise reader.error("unknown role")
+            return DeviceRecord(
+                role=role,
+                relay_url=_read_text(reader),
+                display_name=_read_text(reader),
+                therapist=reader.optional(TherapistState.read),
+            )
+
+        return decode(data, read)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineRecord:
+    """What this device knows of a line beside the machine's state."""
+
+    line_id: bytes
+    name: str
+    peer_name: str
+    peer_identity: bytes
+    """The peer's identity key, 32 bytes."""
+    keys: DeviceKeys | None
+    """The client's pseudonymous identity of this line; None on a therapist's device."""
+    created: int
+    """UTC seconds."""
+    not_before: int = 0
+    """UTC seconds before which the line is not attached (the pause after a first contact)."""
+    confirmed: bool = False
+    imported: bool = False
+    """It came out of an export: its machine began as a stranded one (R9, R18)."""
+
+    def encode(self) -> bytes:
+        """Format and fields in the order above, without the id."""
+        writer = Writer().u8(_FORMAT)
+        _text(writer, self.name)
+        _text(writer, self.peer_name)
+        writer.raw(self.peer_identity).optional(self.keys, lambda w, k: k.write(w))
+        writer.u64(self.created).u64(self.not_before).u8(int(self.confirmed)).u8(int(self.imported))
+        return writer.to_bytes()
+
+    @staticmethod
+    def decode(line_id: bytes, data: bytes) -> LineRecord:
+        """Inverse of `encode`.
+
+        Raises:
+            CodecError: malformed.
+        """
+
+        def read(reader: Reader) -> LineRecord:
+            _check_format(reader)
+            return LineRecord(
+                line_id=line_id,
+                name=_read_text(reader),
+                peer_name=_read_text(reader),
+                peer_identity=reader.bytes_(32),
+                keys=reader.optional(DeviceKeys.read),
+                created=reader.u64(),
+                not_before=reader.u64(),
+                confirmed=bool(reader.u8()),
+                imported=bool(reader.u8()),
+            )
+
+        return decode(data, read)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropRecord:
+    """A first contact that the relay has not yet taken. Dropped again under the same id it counts once."""
+
+    inbox_id: bytes
+    drop_id: bytes
+    admit_value: bytes = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def encode(self) -> bytes:
+        """Format and fields."""
+        writer = Writer().u8(_FORMAT).raw(self.inbox_id).raw(self.drop_id)
+        return writer.opaque(self.admit_value).opaque(self.body).to_bytes()
+
+    @staticmethod
+    def decode(data: bytes) -> DropRecord:
+        """Inverse of `encode`.
+
+        Raises:
+            CodecError: malformed.
+        """
+
+        def read(reader: Reader) -> DropRecord:
+            _check_format(reader)
+            return DropRecord(
+                inbox_id=reader.bytes_(16),
+                drop_id=reader.bytes_(16),
+                admit_value=reader.opaque(),
+                body=reader.opaque(),
+            )
+
+        return decode(data, read)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageRecord:
+    """A KeyPackage of this device with its private keys, until 31 days after its validity."""
+
+    key_package: bytes
+    init_private: Secret
+    encryption_private: Secret
+    made_day: int
+    last_day: int
+    """Last UTC day of its validity."""
+
+    def encode(self) -> bytes:
+        """Format and fields."""
+        writer = Writer().u8(_FORMAT).opaque(self.key_package)
+        writer.opaque(self.init_private.reveal()).opaque(self.encryption_private.reveal())
+        return writer.u32(self.made_day).u32(self.last_day).to_bytes()
+
+    @staticmethod
+    def decode(data: bytes) -> PackageRecord:
+        """Inverse of `encode`.
+
+        Raises:
+            CodecError: malformed.
+        """
+
+        def read(reader: Reader) -> PackageRecord:
+            _check_format(reader)
+            return PackageRecord(
+                key_package=reader.opaque(),
+                init_private=Secret(reader.opaque()),
+                encryption_private=Secret(reader.opaque()),
+                made_day=reader.u32(),
+                last_day=reader.u32(),
+            )
+
+        return decode(data, read)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvitedRecord:
+    """An invitation that this device gave out; kept until its day has passed, used or not."""
+
+    secret: bytes = field(repr=False)
+    expires_day: int
+    admitted_inbox: bytes = b""
+    """Inbox at which the relay knows of it; another inbox id means: tell it again."""
+    used_by: bytes = b""
+    """Line id, once used."""
+
+    def invitation(self, *, relay_url: str, fingerprint: bytes) -> Invitation:
+        """The invitation as it was given out."""
+        return Invitation(
+            relay_url=relay_url,
+            fingerprint=fingerprint,
+            secret=self.secret,
+            expires_day=UtcDay(self.expires_day),
+        )
+
+    def encode(self) -> bytes:
+        """Format and fields."""
+        writer = Writer().u8(_FORMAT).raw(self.secret).u32(self.expires_day)
+        return writer.opaque(self.admitted_inbox).opaque(self.used_by).to_bytes()
+
+    @staticmethod
+    def decode(data: bytes) -> InvitedRecord:
+        """Inverse of `encode`.
+
+        Raises:
+            CodecError: malformed.
+        """
+
+        def read(reader: Reader) -> InvitedRecord:
+            _check_format(reader)
+            return InvitedRecord(
+                secret=reader.bytes_(16),
+                expires_day=reader.u32(),
+                admitted_inbox=reader.opaque(16),
+                used_by=reader.opaque(16),
+            )
+
+        return decode(data, read)
+
+
+def load_device(tx: VaultTransaction) -> DeviceRecord | None:
+    """Who this device is; None in an empty vault.
+
+    Raises:
+        CodecError: damaged.
+    """
+    data = tx.get(DEVICE, SELF_KEY)
+    return None if data is None else DeviceRecord.decode(data)
+
+
+def save_device(tx: VaultTransaction, record: DeviceRecord) -> None:
+    """Write who this device is."""
+    tx.put(DEVICE, SELF_KEY, record.encode())
+
+
+def load_lines(tx: VaultTransaction) -> list[LineRecord]:
+    """All lines.
+
+    Raises:
+        CodecError: damaged.
+    """
+    return [LineRecord.decode(key, value) for key, value in tx.items(LINES)]
+
+
+def save_line(tx: VaultTransaction, record: LineRecord) -> None:
+    """Write a line's record."""
+    tx.put(LINES, record.line_id, record.encode())
+
+
+def free_name(taken: set[str], wish: str) -> str:
+    """`wish`, or `wish-2`, `wish-3` … where it is taken."""
+    if wish not in taken:
+        return wish
+    number = 2
+    while f"{wish}-{number}" in taken:
+        number += 1
+    return f"{wish}-{number}"

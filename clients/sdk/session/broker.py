@@ -1,0 +1,277 @@
+"""S1 as two small machines without I/O: how a session comes about over the line, on either side.
+
+Both take what the line and the child process did, and the time, and say what to do: send a control payload
+over the line, or pass a message to the child. Times are UTC seconds of the line's clock.
+
+The therapist's side makes its OFFER anew until the client is heard in the session, and again when it falls
+silent. Of JOINs it takes the first valid one; only that device may join again (it lost its session, S2), and
+not while it is heard. The client's side joins the OFFER that counts (`OfferBook`), has a new JOIN made until
+a WELCOME is entered, and takes a WELCOME only from the device of the winning OFFER (S4). What the line lost
+is made anew, never sealed again; what it could not take just then, and so never sealed, is offered to it
+again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias
+
+from clients.sdk.line.events import ControlLost, ControlNotSent, ControlPlaced, ControlReceived
+from clients.sdk.line.payloads import PayloadKind
+from clients.sdk.session.control import Kind, Message, message
+from clients.sdk.session.rendezvous import (
+    HeardOffer,
+    JoinBody,
+    OfferBody,
+    OfferBook,
+    WelcomeBody,
+    join_is_timely,
+)
+from crypto.codec import CodecError
+
+OFFER_AGAIN_SECONDS: Final = 15.0
+JOIN_AGAIN_SECONDS: Final = 20.0
+SEND_AGAIN_SECONDS: Final = 0.5
+"""After the line could not take a control payload just then (reading, a commit, offline)."""
+MAX_SEND_AGAIN: Final = 8
+
+ControlEffect: TypeAlias = ControlReceived | ControlPlaced | ControlNotSent | ControlLost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendOverLine:
+    """Seal and deposit this control payload; its item id goes to `Outbox.sent`."""
+
+    kind: PayloadKind
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToChild:
+    """Pass this to the child."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedElsewhere:
+    """Another device of this person is in the session; this one shows it and gives up."""
+
+
+Action: TypeAlias = SendOverLine | ToChild | JoinedElsewhere
+
+
+class Broker(Protocol):
+    """Either side."""
+
+    def on_control(self, effect: ControlEffect, now: float) -> list[Action]:
+        """Something happened to a control payload on the line."""
+        ...
+
+    def on_child(self, content: Message, now: float) -> list[Action]:
+        """The child said something about the session's coming about."""
+        ...
+
+    def on_tick(self, now: float) -> list[Action]:
+        """Time went on; wanted about twice a second."""
+        ...
+
+    def sent(self, action: SendOverLine, item_id: bytes) -> None:
+        """The line took the payload under this id."""
+        ...
+
+
+class Outbox:
+    """What was given to the line, and what it did not take."""
+
+    def __init__(self) -> None:
+        self._on_line: dict[bytes, SendOverLine] = {}
+        self._again: deque[tuple[float, SendOverLine]] = deque(maxlen=MAX_SEND_AGAIN)
+
+    def sent(self, action: SendOverLine, item_id: bytes) -> None:
+        """See `Broker.sent`."""
+        self._on_line[item_id] = action
+
+    def fate(self, effect: ControlPlaced | ControlNotSent | ControlLost, now: float) -> SendOverLine | None:
+        """Note what became of a payload; returns it if it was lost and has to be made anew."""
+        action = self._on_line.pop(effect.item_id, None)
+        if action is None:
+            return None
+        if isinstance(effect, ControlNotSent):
+            self._again.append((now + SEND_AGAIN_SECONDS, action))
+        return action if isinstance(effect, ControlLost) else None
+
+    def due(self, now: float) -> list[Action]:
+        """What to offer to the line again."""
+        found: list[Action] = []
+        while self._again and self._again[0][0] <= now:
+            found.append(self._again.popleft()[1])
+        return found
+
+    def drop(self, kind: PayloadKind) -> None:
+        """Forget payloads of a kind that were not taken: a newer one is on its way."""
+        kept = [entry for entry in self._again if entry[1].kind is not kind]
+        self._again = deque(kept, maxlen=MAX_SEND_AGAIN)
+
+
+class TherapistBroker:
+    """The side that offers.
+
+    Args:
+        session_id: 16 fresh random bytes.
+        peer_identity: The client's identity key.
+        now: UTC seconds; becomes the OFFER's time.
+    """
+
+    def __init__(self, *, session_id: bytes, peer_identity: bytes, now: float) -> None:
+        self._offer = OfferBody(session_id=session_id, time=int(now))
+        self._peer_identity = peer_identity
+        self._outbox = Outbox()
+        self._offer_due = now
+        self._heard = False
+        self._winner: bytes | None = None
+        self._asked: deque[bytes] = deque()
+        self._held: tuple[JoinBody, bytes] | None = None
+
+    def sent(self, action: SendOverLine, item_id: bytes) -> None:
+        """See `Broker`."""
+        self._outbox.sent(action, item_id)
+
+    def on_tick(self, now: float) -> list[Action]:
+        """See `Broker`."""
+        actions = self._outbox.due(now)
+        if not self._heard and now >= self._offer_due:
+            self._offer_due = now + OFFER_AGAIN_SECONDS
+            self._outbox.drop(PayloadKind.OFFER)
+            actions.append(SendOverLine(kind=PayloadKind.OFFER, body=self._offer.encode()))
+        return actions
+
+    def on_control(self, effect: ControlEffect, now: float) -> list[Action]:
+        """See `Broker`."""
+        if not isinstance(effect, ControlReceived):
+            lost = self._outbox.fate(effect, now)
+            if lost is not None and lost.kind is PayloadKind.OFFER:
+                self._offer_due = now
+            return []
+        if effect.kind is not PayloadKind.JOIN or effect.sender_identity != self._peer_identity:
+            return []
+        try:
+            body = JoinBody.decode(effect.body.reveal())
+        except CodecError:
+            return []
+        return self._on_join(body, effect.sender_device, now)
+
+    def on_child(self, content: Message, now: float) -> list[Action]:
+        """See `Broker`."""
+        match content.kind:
+            case Kind.WELCOME_MADE:
+                device = self._asked.popleft() if self._asked else None
+                if self._winner is None:
+                    self._winner = device  # the first valid JOIN wins (S1)
+                self._outbox.drop(PayloadKind.WELCOME)
+                return [SendOverLine(kind=PayloadKind.WELCOME, body=content.part(0))]
+            case Kind.REFUSED if self._asked:
+                self._asked.popleft()
+            case Kind.HEARD:
+                self._heard, self._held = True, None
+            case Kind.QUIET:
+                self._heard, self._offer_due = False, now + OFFER_AGAIN_SECONDS
+                held, self._held = self._held, None
+                if held is not None:
+                    return self._on_join(*held, now)
+            case _:
+                pass
+        return []
+
+    def _on_join(self, body: JoinBody, device: bytes, now: float) -> list[Action]:
+        if not join_is_timely(body, session_id=self._offer.session_id, now=now):
+            return []  # stale: ignored, the client repeats it (S1)
+        if self._winner is not None and device != self._winner:
+            return []  # joined elsewhere (S1)
+        if self._heard:
+            # A JOIN that was overtaken by the session it asked for; or the device lost it a moment ago.
+            self._held = (body, device)
+            return []
+        self._asked.append(device)
+        return [ToChild(message=message(Kind.JOIN, body.encode()))]
+
+
+class ClientBroker:
+    """The side that joins.
+
+    Args:
+        offers: What was heard on the line; kept up to date by its owner before `on_control` is called.
+        peer_identity: The therapist's identity key.
+    """
+
+    def __init__(self, *, offers: OfferBook, peer_identity: bytes) -> None:
+        self._offers = offers
+        self._peer_identity = peer_identity
+        self._outbox = Outbox()
+        self._heard = False
+        self._joined: HeardOffer | None = None
+        self._join_due = 0.0
+        self._entered: bytes | None = None
+
+    def sent(self, action: SendOverLine, item_id: bytes) -> None:
+        """See `Broker`."""
+        self._outbox.sent(action, item_id)
+
+    def on_tick(self, now: float) -> list[Action]:
+        """See `Broker`."""
+        actions = self._outbox.due(now)
+        offer = self._offers.current(now)
+        if self._heard or offer is None or offer.session_id == self._entered:
+            return actions
+        if self._joined is None or offer.session_id != self._joined.session_id or now >= self._join_due:
+            self._joined = offer
+            self._join_due = now + JOIN_AGAIN_SECONDS
+            self._outbox.drop(PayloadKind.JOIN)
+            therapist_now = int(now) + offer.clock_difference
+            actions.append(ToChild(message=message(Kind.MAKE_JOIN, offer.session_id, therapist_now)))
+        return actions
+
+    def on_control(self, effect: ControlEffect, now: float) -> list[Action]:
+        """See `Broker`."""
+        if not isinstance(effect, ControlReceived):
+            lost = self._outbox.fate(effect, now)
+            if lost is not None and lost.kind is PayloadKind.JOIN:
+                self._join_due = now
+            return []
+        if effect.sender_identity != self._peer_identity:
+            elsewhere = effect.kind is PayloadKind.JOIN and self._entered is None
+            return [JoinedElsewhere()] if elsewhere else []
+        if effect.kind is PayloadKind.OFFER:
+            return self.on_tick(now)
+        if effect.kind is PayloadKind.WELCOME and self._joined is not None:
+            return self._on_welcome(effect)
+        return []
+
+    def on_child(self, content: Message, now: float) -> list[Action]:
+        """See `Broker`."""
+        match content.kind:
+            case Kind.JOIN_MADE:
+                return [SendOverLine(kind=PayloadKind.JOIN, body=content.part(0))]
+            case Kind.ENTERED if self._joined is not None:
+                self._entered = self._joined.session_id
+            case Kind.HEARD:
+                self._heard = True
+            case Kind.QUIET:
+                self._heard, self._join_due = False, now
+            case _:
+                pass
+        return []
+
+    def _on_welcome(self, effect: ControlReceived) -> list[Action]:
+        if self._joined is None or self._heard:
+            return []
+        try:
+            body = WelcomeBody.decode(effect.body.reveal())
+        except CodecError:
+            return []
+        if not self._offers.accepts_welcome(
+            body, sender_device=effect.sender_device, session_id=self._joined.session_id
+        ):
+            return []
+        return [ToChild(message=message(Kind.WELCOME, body.encode()))]

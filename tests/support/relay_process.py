@@ -1,0 +1,108 @@
+"""A real relay in a process of its own, on loopback, for integration tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 20.0
+LIMITS = """
+[limits]
+"""
+
+
+def free_port() -> int:
+    """A port that was free a moment ago; a relay that restarts must come back on the same one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RelayProcess:
+    """Start, stop, kill, restart, lose the store."""
+
+    def __init__(self, folder: Path, *, config: str = "") -> None:
+        self.folder = folder
+        self.store = folder / "store"
+        self.port = free_port()
+        self.config = folder / "relay.toml"
+        self.config.write_text(config)
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def init(self) -> None:
+        process = await self._run("init")
+        assert await process.wait() == 0
+
+    async def start(self) -> None:
+        self._process = await self._run("--port", str(self.port), piped=True)
+        assert self._process.stdout is not None
+        async with asyncio.timeout(START_SECONDS):
+            line = await self._process.stdout.readline()
+        assert line.startswith(b"listening on "), line
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(how)
+        async with asyncio.timeout(START_SECONDS):
+            await self._process.wait()
+        self._process = None
+
+    async def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
+        await self.stop(how)
+        await self.start()
+
+    async def lose_store(self) -> None:
+        """Stop, destroy the store, come back with an empty one."""
+        await self.stop()
+        shutil.rmtree(self.store)
+        await self.init()
+        await self.start()
+
+    async def therapist_token(self) -> str:
+        process = await self._run("therapist-token", piped=True)
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+        return output.decode().split()[-1]
+
+    async def _run(self, *arguments: str, piped: bool = False) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "chatserver.main",
+            "--config",
+            str(self.config),
+            "--store",
+            str(self.store),
+            *arguments,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
+        )
+
+
+@contextlib.asynccontextmanager
+async def relay(folder: Path, *, config: str = "") -> AsyncIterator[RelayProcess]:
+    """A relay with a fresh store, running for the length of the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    process = RelayProcess(folder, config=config)
+    await process.init()
+    await process.start()
+    try:
+        yield process
+    finally:
+        await process.stop(signal.SIGKILL)
