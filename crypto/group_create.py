@@ -9,7 +9,7 @@ from crypto.credentials import Credential
 from crypto.errors import StateError
 from crypto.extensions import Extensions
 from crypto.group_context import GroupContext
-from crypto.group_epoch import MemberPart, begin_epoch
+from crypto.group_epoch import BegunEpoch, MemberPart, begin_epoch
 from crypto.group_state import GroupState
 from crypto.key_package import secret
 from crypto.key_schedule import epoch_secrets_from
@@ -52,6 +52,26 @@ def create_group(
     extensions: Extensions = (),
     ratchet_policy: RatchetPolicy | None = None,
 ) -> GroupState:
+    """As :func:`create_epoch`, without the secrets that the product has no use for."""
+    return create_epoch(
+        suite=suite,
+        group_id=group_id,
+        leaf=leaf,
+        rng=rng,
+        extensions=extensions,
+        ratchet_policy=ratchet_policy,
+    ).state
+
+
+def create_epoch(
+    *,
+    suite: CipherSuite,
+    group_id: bytes,
+    leaf: OwnLeafParams,
+    rng: Callable[[int], bytes],
+    extensions: Extensions = (),
+    ratchet_policy: RatchetPolicy | None = None,
+) -> BegunEpoch:
     """Make epoch 0 of a new group.
 
     Args:
@@ -90,7 +110,7 @@ def create_group(
         confirmed_transcript_hash=b"",
         extensions=extensions,
     )
-    begun = begin_epoch(
+    return begin_epoch(
         suite,
         epoch_secrets_from(suite, rng(suite.nh)),
         context=context,
@@ -102,4 +122,3 @@ def create_group(
             ratchet_policy=ratchet_policy or RatchetPolicy(),
         ),
     )
-    return begun.state
