@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from chatserver.config import parse
 from chatserver.store.memory import MemoryStore
 from chatserver.store.protocol import (
+    CellPage,
     ChannelId,
     ChannelRef,
     Day,
@@ -550,16 +552,38 @@ async def test_live_channels_are_limited_in_number() -> None:
 # -- catching up -------------------------------------------------------------------------------------------
 
 
+class SlowReads(MemoryStore):
+    """Reads when told to."""
+
+    def __init__(self) -> None:
+        super().__init__(rng=seeded(2))
+        self.asked = 0
+        self.gate = asyncio.Event()
+
+    async def read(self, channel_id: ChannelId, position: int, *, max_cells: int = 64) -> CellPage | Refused:
+        page = await super().read(channel_id, position, max_cells=max_cells)
+        self.asked += 1
+        await self.gate.wait()
+        return page
+
+
 @pytest.mark.asyncio
-async def test_cells_that_come_while_a_reader_catches_up_keep_their_order() -> None:
-    async with running_relay() as running, running.client() as alice:
+async def test_r04_cells_that_come_while_a_reader_catches_up_keep_their_order() -> None:
+    store = SlowReads()
+    async with running_relay(store=store) as running, running.client() as alice, running.client() as bob:
         for number in range(40):
             await alice.deposit(K, f"{number}")
-        async with running.client() as bob:
-            await bob.attached(K, BOB)
-            for number in range(40, 80):
-                await alice.deposit(K, f"{number}")
-            assert [text_of(await bob.push()) for _ in range(80)] == [str(number) for number in range(80)]
+        await bob.attached(K, BOB)
+        await until(lambda: store.asked == 1)
+        # The first page is on its way: these must neither overtake it nor be lost or said twice.
+        for number in range(40, 80):
+            await alice.deposit(K, f"{number}")
+        assert await bob.nothing_pushed()
+        store.gate.set()
+        assert [text_of(await bob.push()) for _ in range(80)] == [str(number) for number in range(80)]
+        await alice.deposit(K, "80")
+        assert text_of(await bob.push()) == "80"
+        assert await bob.nothing_pushed()
 
 
 @pytest.mark.asyncio
