@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from clients.replay.relay_process import Left, RelayFailed, configuration, left_in
+from clients.replay.relay_process import CONFIGURATION, Left, RelayFailed, left_in
 
 USUAL_PORT: Final = 8440
 START_SECONDS: Final = 30.0
@@ -66,7 +66,7 @@ class DemoRelay:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._config.exists():
-            self._config.write_text(configuration(self.store))
+            self._config.write_text(CONFIGURATION)
         noted = self._noted()
         wanted = port or (_port_of(noted.url) if noted else 0) or USUAL_PORT
         remark = ""

@@ -69,7 +69,7 @@ class RelayProcess:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
-            self.config.write_text(configuration(self.store))
+            self.config.write_text(CONFIGURATION)
         if self.store.exists():
             return
         with self.log.open("a") as log:
@@ -192,9 +192,8 @@ def left_in(store: Path) -> Left:
     return Left(cells=cells, drops=drops, bytes=cell_bytes + drop_bytes)
 
 
-def configuration(store: Path) -> str:
-    """The relay's settings for a replay: many devices on one address, otherwise the defaults."""
-    return f'[store]\ndirectory = "{store}"\n'
+CONFIGURATION: Final = '[store]\ndirectory = "store"\n'
+"""The relay's settings: its store beside the file, otherwise the defaults."""
 
 
 class StoreWatch:
