@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from clients.sdk.line import log, sealing
 from clients.sdk.line.events import (
     AckCell,
     AddDevice,
@@ -29,7 +30,9 @@ from clients.sdk.line.events import (
     WelcomeReady,
 )
 from clients.sdk.line.machine import LineMachine
-from clients.sdk.line.step import OwnDevice
+from clients.sdk.line.payloads import encode_claim
+from clients.sdk.line.state import LineState
+from clients.sdk.line.step import OwnDevice, Step
 from clients.sdk.line.view import LineMessage, LineView
 from crypto.credentials import Credential
 from crypto.key_package import KeyPackageBundle, generate_key_package
@@ -37,6 +40,7 @@ from crypto.leaf_node import Lifetime
 from crypto.policy import product_capabilities
 from crypto.sensitive import Plaintext, Secret
 from crypto.suites import PRODUCT
+from crypto.tree_math import LeafIndex
 from keys import signing
 from keys.certificates import DeviceId, DeviceRole, Identity
 from keys.memory_vault import MemoryVault, VaultSnapshot
@@ -84,9 +88,7 @@ class Sim:
 
     def received(self) -> list[str]:
         """Texts of the other person, as shown."""
-        return [
-            "(missing)" if row.missing else row.body.reveal_text() for row in self.rows() if not row.mine
-        ]
+        return ["(missing)" if row.missing else row.body.reveal_text() for row in self.rows() if not row.mine]
 
     def states(self) -> list[str]:
         return [row.state.name for row in self.rows() if row.state is not None]
@@ -309,3 +311,35 @@ class World:
         """The current channel of a device."""
         with sim.machine._look() as step:
             return step.ref
+
+    def state(self, sim: Sim) -> LineState:
+        """A device's row, to look at."""
+        with sim.machine._look() as step:
+            return step.state
+
+    def forge(self, sim: Sim, change: Callable[[Step], bytes]) -> bytes:
+        """A cell that a dishonest device makes of its own keys: ``change`` returns an MLS message."""
+        with sim.machine._step(self.now) as step:
+            message = change(step)
+            step.group_changed = True
+            return sealing.seal_message(step, message, order=sealing.COMMIT_ORDER).cell
+
+    def bad_commit(self, sim: Sim, victim: Sim) -> bytes:
+        """A commit that removes another person's leaf: valid MLS, against P3 of R14."""
+
+        def change(step: Step) -> bytes:
+            member = step.state.member(victim.own.device_id)
+            assert member is not None
+            claim = encode_claim(log.own_claim(step))
+            return step.mls.commit(
+                adds=(),
+                removes=[LeafIndex(member.leaf_index)],
+                rng=sim.rng.randbytes,
+                authenticated_data=claim,
+            ).message
+
+        return self.forge(sim, change)
+
+    def forget(self, sim: Sim) -> None:
+        """What the person was told so far."""
+        sim.effects.clear()

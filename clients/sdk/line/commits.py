@@ -135,12 +135,8 @@ def _info_outstanding(step: Step) -> bool:
     Moving on before would leave a device without R behind; if the relay then lost the closing cell, nobody
     could reach that device any more (R16, R18). After a week R17 counts such a leaf as dead anyway.
     """
-    tables = (step.tables.outbox, step.tables.stored)
-    return any(
-        row.every_device and row.utc_seconds > step.now - UNHEARD_SECONDS
-        for table in tables
-        for row in table.rows()
-    )
+    state = step.state
+    return bool(state.infos_outstanding) and step.now < state.info_since + UNHEARD_SECONDS
 
 
 def _update_due(step: Step) -> Intention | None:

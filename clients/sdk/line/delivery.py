@@ -174,6 +174,7 @@ def take_unavailable(step: Step, member: Member, body: Plaintext) -> None:
     if lost:
         _advance(row)
         step.tables.counters.put(row.device_id, row)
+        receipts.owe(step)
         step.notify(
             AlarmKind.MESSAGES_LOST,
             "Some messages could not be recovered: their sender does not have them any more.",

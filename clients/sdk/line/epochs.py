@@ -8,10 +8,11 @@ token is drawn. All of it in the step that read the closing cell (R7).
 from __future__ import annotations
 
 from clients.sdk.line import cells, delivery, log, outbox, stubs
-from clients.sdk.line.events import Attach, DetachChannel
+from clients.sdk.line.events import AlarmKind, Attach, DetachChannel
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import CounterRow
+from crypto.errors import ValidationError
 from crypto.group import Group
 from crypto.sensitive import Secret
 from keys.certificates import DeviceCertificate
@@ -92,6 +93,7 @@ def _set_members(step: Step, group: Group, added: set[bytes]) -> None:
     members = []
     for leaf in group.members:
         certificate = DeviceCertificate.decode(leaf.leaf_node.credential.identity)
+        _warn_of_expiry(step, certificate)
         known = before.get(certificate.device_id)
         if known is not None and certificate.device_id not in added:
             known.leaf_index = leaf.leaf_index
@@ -111,6 +113,18 @@ def _set_members(step: Step, group: Group, added: set[bytes]) -> None:
     for member in members:
         if member.device_id != step.own.device_id and step.tables.counters.get(member.device_id) is None:
             step.tables.counters.put(member.device_id, delivery.counters_of(step, member))
+
+
+def _warn_of_expiry(step: Step, certificate: DeviceCertificate) -> None:
+    """R15: validity in time never decides about a commit; after the merge the person is told."""
+    try:
+        certificate.check_validity(step.now)
+    except ValidationError:
+        step.notify(
+            AlarmKind.CERTIFICATE_EXPIRED,
+            "The certificate of a device in this line is not valid today.",
+            device_id=certificate.device_id,
+        )
 
 
 def without_baselines(step: Step) -> None:

@@ -70,6 +70,9 @@ def add(
         every_device=every_device,
     )
     step.tables.outbox.put(u64_key(order), row)
+    if every_device:
+        step.state.infos_outstanding += 1
+        step.state.info_since = step.now
     return row
 
 
@@ -90,7 +93,8 @@ def pump(step: Step) -> None:
     if not may_send(step):
         return
     in_flight = 0
-    for row in step.tables.outbox.rows():
+    limit = None if step.state.awaits_info else MAX_IN_FLIGHT
+    for row in step.tables.outbox.rows(limit=limit):
         if in_flight >= MAX_IN_FLIGHT:
             return
         if row.state is DeliveryState.QUEUED:
@@ -137,10 +141,11 @@ def seal_row(step: Step, row: OutboxRow, body: bytes) -> None:
 
 
 def stored(step: Step, deposit_id: bytes, seq: int) -> None:
-    """STORED: the relay has it on disk. Control rows wait until they are seen in the log."""
-    order = step.conn.deposited.pop(deposit_id, None)
+    """STORED: the relay has it on disk. Control rows wait, as deposited, until they are seen in the log."""
+    order = step.conn.deposited.get(deposit_id)
     row = None if order is None else step.tables.outbox.get(u64_key(order))
     if row is not None and row.deposit_id == deposit_id and row.item_class is ItemClass.CONTENT:
+        del step.conn.deposited[deposit_id]
         _to_stored(step, row, seq)
 
 
@@ -190,6 +195,7 @@ def receipted(step: Step) -> None:
     for row in step.tables.stored.rows():
         if row.counter <= (every_device if row.every_device else every_person):
             step.tables.stored.delete(u64_key(row.counter))
+            step.state.infos_outstanding -= row.every_device
             messages.set_state(step, row.item_id, DeliveryState.DELIVERED)
         elif not row.every_device:
             return
@@ -293,6 +299,7 @@ def fail_all(step: Step) -> None:
             messages.set_state(step, row.item_id, DeliveryState.FAILED)
         table.clear()
     step.state.requeue_at = 0.0
+    step.state.infos_outstanding = 0
 
 
 def waiting(step: Step) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 from clients.sdk.line import cells
 from clients.sdk.line.events import AckCell, Attach, Attached, ChannelRef, DetachChannel
 from clients.sdk.line.state import OldSecret
@@ -40,9 +42,20 @@ def change(step: Step, secret: bytes) -> None:
 
 def _make(step: Step, secret: bytes) -> ReturnRow:
     k = return_address(secret, step.own.device_id)
-    row = ReturnRow(ref=cells.stored_ref(READERS, k), k=k, secret=secret, token=step.rng(32))
+    ref = cells.stored_ref(READERS, k)
+    row = ReturnRow(ref=ref, k=k, secret=secret, token=_token(step, ref))
     step.tables.returns.put(row.ref, row)
     return row
+
+
+def _token(step: Step, ref: bytes) -> bytes:
+    """The slot token of an own return channel.
+
+    Not random, unlike those of other channels: the device that comes back from an export (R9) must get the
+    one slot that it had. Only the holder of the device key can compute it; other members, who know R, cannot.
+    """
+    seed = step.own.signature_private.reveal()
+    return hmac.digest(seed, b"amanat return token" + ref, "sha256")
 
 
 def connected(step: Step) -> None:

@@ -144,6 +144,8 @@ class LineState(Record):
         identities: The identity keys of the line, fixed at its beginning; own one included.
         second_welcome_at: A second Welcome waits to be explained by the log since then; 0 if none.
         receipt_due_at: 0 if no receipt is owed.
+        infos_outstanding: LINE_INFO and NEW_R of ours that not every device has receipted; the newest was
+            queued at ``info_since``.
         requeue_at: When the oldest stored content must be queued again (R12); 0 if none.
     """
 
@@ -180,6 +182,8 @@ class LineState(Record):
     receipt_due_at: float = 0.0
     request_due_at: float = 0.0
     requeue_at: float = 0.0
+    infos_outstanding: int = 0
+    info_since: float = 0.0
     stranded_reason: RejoinReason | None = None
     resolved_same: bool = False
     rejoin_requested_at: float = 0.0
@@ -224,6 +228,8 @@ class LineState(Record):
         ("receipt_due_at", SECONDS),
         ("request_due_at", SECONDS),
         ("requeue_at", SECONDS),
+        ("infos_outstanding", U64),
+        ("info_since", SECONDS),
         ("stranded_reason", optional_field(enum_field(RejoinReason))),
         ("resolved_same", FLAG),
         ("rejoin_requested_at", SECONDS),
