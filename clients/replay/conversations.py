@@ -28,7 +28,16 @@ WORDS: Final = (
 )  # fmt: skip
 """Short words of both scripts; what they say together has no meaning."""
 
-FILLERS: Final = "abcdefghijklmnopqrstuvwxyz"
+SHORT_WORDS: Final = (
+    "ok", "yes", "well", "maybe", "really", "perhaps", "sometime", "somewhere", "everything", "nevertheless",
+)  # fmt: skip
+"""By length, from 2 bytes to 10, then 12: they fill what is left of a text."""
+
+
+def _filler(size: int) -> str:
+    """Letters of exactly `size` bytes, readable where there is a word of that length."""
+    fitting = [word for word in SHORT_WORDS if len(word) == size]
+    return fitting[0] if fitting else "mm"[:size] if size <= 2 else "h" + "m" * (size - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +75,7 @@ def text_of_size(seed: str, size: int) -> str:
     text = " ".join(parts)
     if left > 0:
         letters = left - (1 if parts else 0)
-        text += (" " if parts else "") + "".join(chosen.choice(FILLERS) for _ in range(letters))
+        text += (" " if parts else "") + _filler(letters)
     return text
 
 

@@ -31,7 +31,7 @@ from clients.sdk.session.handle import SessionHandle
 
 HOME: Final = Path(".amanat")
 PASSPHRASE: Final = "amanat-demo"  # noqa: S105 - said on the screen; the vaults hold made-up texts only
-CONVERSATION: Final = 96
+CONVERSATION: Final = 90
 TURNS_ON_THE_LINE: Final = 2
 ONLINE_SECONDS: Final = 20.0
 ESTABLISH_SECONDS: Final = 60.0
