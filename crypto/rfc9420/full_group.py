@@ -1,7 +1,7 @@
 """One member's group with all of RFC 9420: what conformance tests and vectors drive.
 
 It stands beside :class:`crypto.group.Group`, on the same steps; the product may not import it (an import
-contract, and docs/adr/0013). Differences in use: proposals travel on their own and are remembered for the
+contract, and docs/adr/0014). Differences in use: proposals travel on their own and are remembered for the
 epoch, ``receive`` takes PublicMessages too, and a commit gives the next :class:`FullGroup` at once.
 """
 
