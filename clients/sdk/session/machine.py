@@ -8,7 +8,7 @@ The life of a session is the table `TRANSITIONS`:
 - OPEN: texts go both ways.
 - ENDING: the record END stands in our stream, because the person ended or the peer did; what was written
   before it is still delivered.
-- CLOSING: our END is acknowledged and the peer's is here. Cells now say DONE, until the peer says it too or 5
+- CLOSING: our END is acknowledged and the peer's is here. Cells now say DONE, until the peer said it too or 5
   seconds have gone by (the peer may have said it in a cell that was lost).
 - OVER: everything is wiped; nothing more comes out.
 
@@ -171,6 +171,7 @@ class SessionMachine:
         self._heard_once = False
         self._closing_at = 0.0
         self._said_done = False
+        self._peer_done = False
         self._link = Link.CONNECTING
         self.counts = SessionCounts()
 
@@ -318,6 +319,8 @@ class SessionMachine:
         effects = self._judge_link(now)
         if self._may_send():
             effects.append(self._next_cell(now))
+            if self._said_done and self._peer_done:
+                effects += self._finish(now)
         return effects
 
     def _may_send(self) -> bool:
@@ -380,7 +383,8 @@ class SessionMachine:
         if self._phase is Phase.ENDING and self._peer_ended and self._end_acknowledged():
             self._move(Happening.BOTH_ENDED)
             self._closing_at = now
-        if self._phase is Phase.CLOSING and content.flags & ContentFlags.DONE and self._said_done:
+        self._peer_done = self._peer_done or bool(content.flags & ContentFlags.DONE)
+        if self._phase is Phase.CLOSING and self._peer_done and self._said_done:
             effects += self._finish(now)
         return effects
 
