@@ -23,6 +23,9 @@ KINDS = {
     "treekem": ALL_SUITES,
     "welcome": ALL_SUITES,
     "messages": {"none"},
+    "passive-client-welcome": ALL_SUITES,
+    "passive-client-handling-commit": ALL_SUITES,
+    "passive-client-random": {"1"},
 }
 
 
@@ -30,7 +33,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_official_vectors_pass_on_every_suite(kind: str) -> None:
     report = run_file(vector_file(f"{kind}.json"))
-    assert report.kind == kind
+    assert kind.startswith(str(report.kind))
     assert report.reasons == []
     assert set(report.suites) == KINDS[kind]
     assert report.total.passed > 0
