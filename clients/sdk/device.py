@@ -218,7 +218,8 @@ class Device:
             Vault.wipe(home)
 
     def close(self) -> None:
-        """Let go of the vault and forget its keys. Closing twice is no error."""
+        """Let go of the vault and forget its keys, at once, also inside `online()`. Twice is no error."""
+        self._engine.close()
         with translate():
             self._vault.close()
 

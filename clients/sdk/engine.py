@@ -107,6 +107,7 @@ class Engine:
         self._by_handle: dict[int, LineDriver] = {}
         self._drops: asyncio.Queue[f.InboxCell] = asyncio.Queue(MAX_DROPS_WAITING)
         self._drop_in_work = False
+        self.closed = False
         self._offers: dict[bytes, OfferBook] = {}
         try:
             with vault.transaction() as tx:
@@ -180,6 +181,11 @@ class Engine:
 
     # -- running
 
+    def close(self) -> None:
+        """Stop at once: the vault is about to be closed, also under a running connection (panic)."""
+        self.closed = True
+        self._wake.set()
+
     def prepare(self) -> None:
         """Get ready to `run` on the present event loop.
 
@@ -203,15 +209,16 @@ class Engine:
             raise StateError("not prepared")
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._link.run())
-                group.create_task(self._tick())
+                link = group.create_task(self._link.run())
+                await self._tick()
+                link.cancel()
         finally:
             self._link = None
             self._gone()
             self._set_state(ConnectionState.OFFLINE)
 
     async def _tick(self) -> None:
-        while True:
+        while not self.closed:
             self._wake.clear()
             now = self.clock.now()
             for driver in list(self.drivers.values()):
@@ -249,6 +256,8 @@ class Engine:
 
     async def connected(self, connection: Connection) -> None:
         """See `relay_link.LinkOwner`."""
+        if self.closed:
+            return
         self.connection = connection
         self.attempts_failed = 0
         self.trouble = None
@@ -267,6 +276,8 @@ class Engine:
         """See `relay_link.LinkOwner`."""
         now = self.last_frame_at = self.clock.now()
         self.activity.set()
+        if self.closed:
+            return
         if asked is not None and not isinstance(asked, f.Hello):
             driver = self._by_request.pop(asked.request, None)
             if driver is not None:
@@ -295,6 +306,8 @@ class Engine:
         self._by_handle.clear()
         while not self._drops.empty():
             self._drops.get_nowait()
+        if self.closed:
+            return
         now = self.clock.now()
         for driver in self.drivers.values():
             driver.disconnect(now)

@@ -164,16 +164,21 @@ class LineDriver:
             case e.AckCell():
                 self._acknowledge(effect)
             case e.DetachChannel():
-                handle = self._handle_of.get(effect.ref)
-                if handle is not None:
-                    self._forget(handle)
-                    self._send(f.Detach(request=self._owner.next_request(), handle=handle), None)
+                self._detach(effect.ref)
             case e.Reconnect():
                 self._owner.reconnect()
             case _:
                 self._owner.told(self, effect)
 
+    def _detach(self, ref: e.ChannelRef) -> None:
+        handle = self._handle_of.get(ref)
+        if handle is not None:
+            self._forget(handle)
+            self._send(f.Detach(request=self._owner.next_request(), handle=handle), None)
+
     def _attach(self, effect: e.Attach) -> None:
+        # The same channel again means anew: what still comes under the old handle is not listened to.
+        self._detach(effect.ref)
         frame = f.Attach(
             request=self._owner.next_request(),
             cls=ChannelClass(effect.channel_class),

@@ -35,6 +35,7 @@ from clients.sdk.model import LineName, LineOpened, Role
 from clients.sdk.records import INVITED, InvitedRecord
 from clients.sdk.relay_link import random_fraction
 from clients.sdk.upkeep import therapist_of
+from crypto.errors import StateError
 from crypto.suites import PRODUCT
 from keys.certificates import DeviceCertificate, fingerprint_of
 from keys.invitations import Invitation, InvitationError, normalise_relay_url, parse_link
@@ -69,12 +70,17 @@ async def running(engine: Engine) -> AsyncIterator[None]:
                 task.cancel()
     except BaseExceptionGroup as broken:
         cause = _leaf(broken)
+        if engine.closed and isinstance(cause, StateError):
+            # The vault was closed under the running connection, on purpose (panic).
+            cause = failure
+        if cause is None:
+            return
         raise from_vault_error(cause) if isinstance(cause, VaultError) else cause from None
     if failure is not None:
         raise failure
 
 
-def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

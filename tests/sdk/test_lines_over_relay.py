@@ -30,6 +30,7 @@ from clients.sdk.errors import (
 )
 from clients.sdk.model import LinePhase, MessageArrived, MessageState, OfferState, Role
 from crypto.suites import PRODUCT
+from keys.certificates import UtcDay
 from keys.invitations import parse_link
 from keys.passphrase import TEST_COST
 from support.pair import (
@@ -38,9 +39,11 @@ from support.pair import (
     devices,
     line_pair,
     make_device,
+    relay_again,
     shown,
     states_of,
     texts_of,
+    until,
     until_texts,
 )
 from support.relay_process import relay
@@ -88,10 +91,10 @@ async def test_first_messages_wait_while_the_therapist_is_offline(tmp_path: Path
 
 
 async def test_one_shot_use_over_many_short_connections(tmp_path: Path) -> None:
-    async with line_pair(tmp_path) as pair:
+    async with line_pair(tmp_path):
         pass
     # every step reopens its vault, as commands do
-    async with relay_again(tmp_path) as url:
+    async with relay_again(tmp_path):
         for number in range(3):
             client = Device.open(tmp_path / "client", PASSPHRASE)
             client.send_text("sara", f"text {number}")
@@ -106,27 +109,6 @@ async def test_one_shot_use_over_many_short_connections(tmp_path: Path) -> None:
             therapist.mark_told("client", [message.item_id for _, message in new])
             assert therapist.new_messages() == []
             therapist.close()
-        assert url
-
-
-def relay_again(folder: Path):  # type: ignore[no-untyped-def]  # a context manager over the same store
-    from contextlib import asynccontextmanager
-
-    @asynccontextmanager
-    async def again():  # type: ignore[no-untyped-def]  # as above
-        from support.relay_process import RelayProcess
-
-        process = RelayProcess(folder / "relay")
-        stored = Device.open(folder / "client", PASSPHRASE)
-        process.port = int(stored.relay_url.rsplit(":", 1)[1])
-        stored.close()
-        await process.start()
-        try:
-            yield process.url
-        finally:
-            await process.stop(signal.SIGKILL)
-
-    return again()
 
 
 async def test_events_tell_each_message_once(tmp_path: Path) -> None:
@@ -136,15 +118,13 @@ async def test_events_tell_each_message_once(tmp_path: Path) -> None:
         async def listen() -> None:
             async for event in pair.therapist.events():
                 if isinstance(event, MessageArrived):
-                    heard.append(event.message.text)
+                    heard.append(event.message.text)  # noqa: PERF401 - it is looked at meanwhile
 
         async with asyncio.TaskGroup() as group:
             task = group.create_task(listen())
             for number in range(20):
                 pair.client.send_text("sara", str(number))
-            async with asyncio.timeout(WAIT_SECONDS):
-                while len(heard) < 20:
-                    await asyncio.sleep(0.02)
+            await until(lambda: len(heard) >= 20)
             task.cancel()
         assert heard == [str(number) for number in range(20)]
         assert len(pair.therapist.new_messages()) <= 1
@@ -218,7 +198,7 @@ async def test_links_that_do_not_check_out_are_told_apart(tmp_path: Path) -> Non
             await pair.client.connect(flipped, hurry=True)
         with pytest.raises(InvitationMistyped):
             await pair.client.connect(link[:-3], hurry=True)
-        old = replace(parse_link(link), expires_day=0).link
+        old = replace(parse_link(link), expires_day=UtcDay(0)).link
         with pytest.raises(InvitationExpired):
             await pair.client.connect(old, hurry=True)
         elsewhere = replace(parse_link(link), relay_url="https://relay.example").link
@@ -344,23 +324,33 @@ async def test_r09_a_vault_copied_back_never_sends_from_the_old_state(tmp_path: 
     async with line_pair(tmp_path) as pair:
         pair.client.send_text("sara", "one")
         await pair.settle()
-        pair.client.close()
-        shutil.copytree(tmp_path / "client", tmp_path / "old")
+    shutil.copytree(tmp_path / "client", tmp_path / "old")
+    async with relay_again(tmp_path):
+        therapist = Device.open(tmp_path / "therapist", PASSPHRASE)
         client = Device.open(tmp_path / "client", PASSPHRASE)
-        async with client.online():
-            client.send_text("sara", "two")
-            await client.settle(WAIT_SECONDS)
-        client.close()
-        assert await until_texts(pair.therapist, 2) == ["one", "two"]
-        await pair.therapist.settle(WAIT_SECONDS)
         restored = Device.open(tmp_path / "old", PASSPHRASE)
-        async with restored.online():
-            restored.send_text("sara", "three, from the old copy")
-            async with asyncio.timeout(WAIT_SECONDS):
-                while restored.line().phase is LinePhase.OPEN and not restored.line().alarms:
-                    await asyncio.sleep(0.02)
-            assert texts_of(pair.therapist, "them") == ["one", "two"]
-        restored.close()
+        async with therapist.online():
+            async with client.online():
+                client.send_text("sara", "two")
+                assert await until_texts(therapist, 2) == ["one", "two"]
+                await client.settle(WAIT_SECONDS)
+            await therapist.settle(WAIT_SECONDS)
+            async with restored.online():
+                restored.send_text("sara", "three, from the old copy")
+                await until(lambda: restored.line().phase is not LinePhase.OPEN)
+                assert restored.line().phase is LinePhase.RETURNING
+                assert restored.line().alarms
+                assert texts_of(therapist, "them") == ["one", "two"]
+        for device in (therapist, client, restored):
+            device.close()
+
+
+async def test_a_device_may_be_closed_at_once_while_it_is_online(tmp_path: Path) -> None:
+    async with devices(tmp_path) as pair, pair.therapist.online():
+        await pair.therapist.invite()
+        async with pair.client.online():
+            await pair.client.wait_online(WAIT_SECONDS)
+            pair.client.close()
 
 
 async def test_r18_an_export_comes_back_as_a_new_leaf(tmp_path: Path) -> None:
@@ -378,19 +368,17 @@ async def test_r18_an_export_comes_back_as_a_new_leaf(tmp_path: Path) -> None:
             passphrase="another passphrase",
             new_passphrase=PASSPHRASE,
             cost=TEST_COST,
-            time_scale=600.0,
+            time_scale=3_600.0,
         )
         assert [message.text for message in imported.messages("sara")] == ["kept"]
         assert imported.line().phase is LinePhase.RETURNING
         imported.close()
-    # The old phone is lost. The peer answers after a random 0 to 60 minutes: its time runs 600 times as fast.
+    # The old phone is lost. The peer answers after a random 0 to 60 minutes: its time runs 3,600 times as fast.
     async with relay_again(tmp_path):
-        therapist = Device.open(tmp_path / "therapist", PASSPHRASE, time_scale=600.0)
-        returned = Device.open(tmp_path / "imported", PASSPHRASE, time_scale=600.0)
+        therapist = Device.open(tmp_path / "therapist", PASSPHRASE, time_scale=3_600.0)
+        returned = Device.open(tmp_path / "imported", PASSPHRASE, time_scale=3_600.0)
         async with therapist.online(), returned.online():
-            async with asyncio.timeout(WAIT_SECONDS):
-                while returned.line().phase is not LinePhase.OPEN:
-                    await asyncio.sleep(0.05)
+            await until(lambda: returned.line().phase is LinePhase.OPEN)
             returned.send_text("sara", "I have a new phone")
             assert await until_texts(therapist, 2) == ["kept", "I have a new phone"]
             therapist.send_text("client", "welcome back")
@@ -407,9 +395,7 @@ async def test_r22_ending_a_line_tells_the_peer(tmp_path: Path) -> None:
         pair.client.send_text("sara", "goodbye")
         await pair.settle()
         pair.client.end_line("sara")
-        async with asyncio.timeout(WAIT_SECONDS):
-            while pair.therapist.line().phase is not LinePhase.ENDED:
-                await asyncio.sleep(0.02)
+        await until(lambda: pair.therapist.line().phase is LinePhase.ENDED)
         assert texts_of(pair.therapist, "them") == ["goodbye"]
         with pytest.raises(UsageError):
             pair.therapist.send_text("client", "wait")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from clients.sdk.device import Device
@@ -47,12 +48,17 @@ class Pair:
                 await device.settle(WAIT_SECONDS)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await asyncio.sleep(0.02)
+
+
 async def until_texts(device: Device, count: int) -> list[str]:
     """Wait until the device's only line shows so many texts of the peer."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        while len(found := texts_of(device, "them")) < count:
-            await asyncio.sleep(0.02)
-    return found
+    await until(lambda: len(texts_of(device, "them")) >= count)
+    return texts_of(device, "them")
 
 
 def texts_of(device: Device, sender: str) -> list[str]:
@@ -84,6 +90,20 @@ async def devices(folder: Path, *, config: str = "") -> AsyncIterator[Pair]:
         finally:
             therapist.close()
             client.close()
+
+
+@contextlib.asynccontextmanager
+async def relay_again(folder: Path) -> AsyncIterator[RelayProcess]:
+    """The relay of `devices(folder)` once more, with its store and under its address."""
+    process = RelayProcess(folder / "relay")
+    client = Device.open(folder / "client", PASSPHRASE)
+    process.port = int(client.relay_url.rsplit(":", 1)[1])
+    client.close()
+    await process.start()
+    try:
+        yield process
+    finally:
+        await process.stop(signal.SIGKILL)
 
 
 @contextlib.asynccontextmanager
