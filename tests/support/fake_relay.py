@@ -157,9 +157,7 @@ class FakeRelay:
             refusal = ErrorCode.CLOSED if known is None else None
         if refusal is not None or channel is None:
             code = refusal or ErrorCode.GONE
-            self._send(
-                connection, DepositRefused(ref=request.ref, deposit_id=request.deposit_id, code=code)
-            )
+            self._send(connection, DepositRefused(ref=request.ref, deposit_id=request.deposit_id, code=code))
             return
         cell = next((c for c in channel.cells.values() if c.deposit_id == request.deposit_id), None)
         if cell is None:

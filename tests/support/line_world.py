@@ -79,7 +79,6 @@ class Sim:
     def controls(self) -> list[ControlReceived]:
         return self.told(ControlReceived)
 
-    @property
     def view(self) -> LineView:
         return self.machine.view()
 

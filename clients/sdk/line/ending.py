@@ -6,11 +6,11 @@ last acknowledgement the relay has not confirmed: without them the relay would k
 
 from __future__ import annotations
 
-from clients.sdk.line import outbox, receipts, sealing, stubs
+from clients.sdk.line import mail, outbox, receipts, sealing, stubs
 from clients.sdk.line.events import AlarmKind, ChannelRef, DetachChannel, LinePhase
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.line.step import Step
-from clients.sdk.line.tables import ItemClass, MailRow
+from clients.sdk.line.tables import ItemClass
 from crypto.errors import StateError
 
 OVER = frozenset({LinePhase.ENDED, LinePhase.FAULTED})
@@ -46,14 +46,13 @@ def _post_end(step: Step) -> None:
     sealed = sealing.seal_payload(
         step, order=0, kind=PayloadKind.END, counter=counter, utc_seconds=int(step.now), body=b""
     )
-    row = MailRow(
+    mail.post(
+        step,
         deposit_id=sealed.deposit_id,
-        ref=step.ref,
         k=step.address,
         readers=step.state.readers,
         cell=sealed.cell,
     )
-    step.tables.mail.put(row.deposit_id, row)
 
 
 def take_end(step: Step) -> None:

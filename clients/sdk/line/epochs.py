@@ -138,4 +138,3 @@ def heard(step: Step, member: Member) -> None:
     """Something signed by this member was read: R9's and R17's clocks start anew."""
     member.heard_at = step.now
     step.state.channel.lost_seconds = None
-    step.state.used_since_update = True

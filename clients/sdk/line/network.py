@@ -7,7 +7,7 @@ this device only deposits. Anything about a ref that is none of these is late, a
 from __future__ import annotations
 
 from chatserver.wire.errors import ErrorCode
-from clients.sdk.line import closing, epochs, log, outbox, receive, returns, secrets_of_line, stubs
+from clients.sdk.line import closing, epochs, log, mail, outbox, receive, returns, secrets_of_line, stubs
 from clients.sdk.line.events import (
     AckCell,
     AckConfirmed,
@@ -44,11 +44,15 @@ def connected(step: Step) -> None:
         epochs.attach(step)
     secrets_of_line.connected(step)
     stubs.connected(step)
-    for mail in step.tables.mail.rows():
-        returns.deliver(step, mail)
-    for row in step.tables.welcomes.rows():
-        if not row.founding:
-            step.emit(WelcomeReady(welcome_id=row.welcome_id, device_id=row.device_id, welcome=row.welcome))
+    for row in step.tables.mail.rows():
+        mail.deliver(step, row)
+    for waiting in step.tables.welcomes.rows():
+        if not waiting.founding:
+            step.emit(
+                WelcomeReady(
+                    welcome_id=waiting.welcome_id, device_id=waiting.device_id, welcome=waiting.welcome
+                )
+            )
 
 
 def disconnected(step: Step) -> None:
@@ -132,8 +136,8 @@ def stored(step: Step, event: Stored) -> None:
 
 def deposit_refused(step: Step, event: DepositRefused) -> None:
     """REFUSED to a deposit."""
-    mail = step.tables.mail.get(event.deposit_id)
-    if mail is not None:
+    posted = step.tables.mail.get(event.deposit_id)
+    if posted is not None:
         if event.code in {ErrorCode.GONE, ErrorCode.CLOSED}:
             step.tables.mail.delete(event.deposit_id)
         return  # else again at the next connection

@@ -136,7 +136,8 @@ def seal_row(step: Step, row: OutboxRow, body: bytes) -> None:
     row.state = DeliveryState.SEALED
     row.deposit_id, row.cell, row.digest = sealed.deposit_id, sealed.cell, sealed.digest
     row.epoch, row.turn = step.state.epoch, step.state.turn
-    step.state.used_since_update = True
+    if row.item_class is ItemClass.CONTENT:
+        step.state.used_since_update = True
     step.tables.outbox.put(u64_key(row.order), row)
 
 

@@ -182,6 +182,7 @@ def _content(step: Step, member: Member, payload: Payload) -> None:
     """
     if delivery.admit(step, member, payload.counter) is not delivery.Admission.DELIVER:
         return
+    step.state.used_since_update = True
     match payload.known_kind:
         case PayloadKind.LINE_INFO:
             info.take_line_info(step, member, payload)

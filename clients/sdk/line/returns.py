@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from clients.sdk.line import cells, epochs, rejoin_wire, resolving, secrets_of_line
+from clients.sdk.line import cells, epochs, mail, rejoin_wire, resolving, secrets_of_line
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
-    ChannelRef,
-    DepositCell,
     LinePhase,
     RejoinReason,
 )
@@ -24,7 +22,6 @@ from clients.sdk.line.rejoin_wire import RejoinRequest, RejoinWelcome
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import (
     AnsweredRow,
-    MailRow,
     PendingCommitRow,
     RejoinKeyRow,
     RequestRow,
@@ -47,7 +44,6 @@ from crypto.key_package import KeyPackage, generate_key_package, read_key_packag
 from crypto.leaf_node import Lifetime
 from crypto.mls_message import read_mls_message
 from crypto.policy import product_capabilities
-from crypto.sensitive import Secret
 from crypto.tree_math import LeafIndex
 from crypto.welcome import Welcome
 from keys.certificates import DeviceCertificate
@@ -66,25 +62,7 @@ def post(step: Step, secret: bytes, device_id: bytes, message: bytes) -> None:
     k = return_address(secret, device_id)
     ref = cells.stored_ref(secrets_of_line.READERS, k)
     cell = cells.seal(return_key(secret), ref, message, step.rng)
-    row = MailRow(deposit_id=step.rng(16), ref=ref, k=k, readers=secrets_of_line.READERS, cell=cell)
-    step.tables.mail.put(row.deposit_id, row)
-    if step.conn.up:
-        deliver(step, row)
-
-
-def deliver(step: Step, row: MailRow) -> None:
-    """Deposit a piece of mail; the same bytes under the same deposit id each time."""
-    step.emit(
-        DepositCell(
-            ref=ChannelRef(row.ref),
-            channel_class=cells.CLASS,
-            readers=row.readers,
-            k=Secret(row.k),
-            deposit_id=row.deposit_id,
-            close=False,
-            body=row.cell,
-        )
-    )
+    mail.post(step, deposit_id=step.rng(16), k=k, readers=secrets_of_line.READERS, cell=cell)
 
 
 # ------------------------------------------------------------------------------------ the stranded side

@@ -137,7 +137,7 @@ def test_r11_only_the_device_that_is_named_answers() -> None:
     before = len(world.relay.deposits)
     world.run(60)
     assert len(world.relay.deposits) == before
-    assert world.client.view.phase is LinePhase.ACTIVE
+    assert world.client.view().phase is LinePhase.ACTIVE
 
 
 def test_ranges_round_trip() -> None:

@@ -11,6 +11,7 @@ from clients.sdk.line.events import (
     AckRefused,
     AlarmKind,
     CellArrived,
+    ChannelRef,
     DepositCell,
     Effect,
     Expired,
@@ -75,12 +76,12 @@ def test_r09_acknowledged_beyond_the_position_means_an_old_copy() -> None:
     world.forget(world.client)
     world.text(world.client, "from the old copy")
     world.online(world.client, seconds=0)
-    assert world.client.view.phase is LinePhase.STRANDED
+    assert world.client.view().phase is LinePhase.STRANDED
     assert AlarmKind.CLONE in world.client.alarms()
     assert _to_channel(world.client, ref) == []  # never sends from this state again
     world.run(2 * 3_600)
     world.settle()
-    assert world.client.view.phase is LinePhase.ACTIVE
+    assert world.client.view().phase is LinePhase.ACTIVE
     assert world.therapist.received() == ["after the backup", "from the old copy"]
     assert world.client.states()[-1] == "DELIVERED"
 
@@ -111,7 +112,7 @@ def test_r09_a_cell_by_the_own_leaf_that_is_not_ours_means_a_clone() -> None:
     ref = world.ref(world.client)
     world.online(world.client, seconds=0)
     assert AlarmKind.CLONE in world.client.alarms()
-    assert world.client.view.phase is LinePhase.STRANDED
+    assert world.client.view().phase is LinePhase.STRANDED
     assert _to_channel(world.client, ref) == []
 
 
@@ -142,7 +143,7 @@ def test_r09_a_head_below_the_position_is_a_lost_state_too() -> None:
     assert AlarmKind.RELAY_LOST_STATE in world.client.alarms()
     assert world.therapist.received() == ["one", "two", "three"]
     assert set(world.client.states()) == {"DELIVERED"}
-    assert world.client.view.phase is world.therapist.view.phase is LinePhase.ACTIVE
+    assert world.client.view().phase is world.therapist.view().phase is LinePhase.ACTIVE
 
 
 def test_r09_a_rollback_seen_by_both_loses_nothing() -> None:
@@ -166,13 +167,13 @@ def test_r09_nobody_heard_for_a_day_after_a_lost_state_leads_to_a_rejoin() -> No
     world.relay.lose_store()
     world.online(world.client)
     world.run(23 * 3_600)
-    assert world.client.view.phase is LinePhase.ACTIVE
+    assert world.client.view().phase is LinePhase.ACTIVE
     world.run(2 * 3_600)
-    assert world.client.view.phase is LinePhase.STRANDED
+    assert world.client.view().phase is LinePhase.STRANDED
     assert world.state(world.client).stranded_reason is not None
     world.online(world.therapist)
     world.run(2 * 3_600)
-    assert world.client.view.phase is LinePhase.ACTIVE
+    assert world.client.view().phase is LinePhase.ACTIVE
     world.say(world.client, "back again")
     assert world.therapist.received() == ["back again"]
 
@@ -183,7 +184,7 @@ def test_r09_a_sign_of_life_stops_that_clock() -> None:
     world.relay.lose_store()
     world.online(world.client, world.therapist)
     world.run(30 * 3_600)
-    assert world.client.view.phase is world.therapist.view.phase is LinePhase.ACTIVE
+    assert world.client.view().phase is world.therapist.view().phase is LinePhase.ACTIVE
 
 
 def test_r09_exports_hold_no_key_of_an_epoch_and_come_back_as_a_new_leaf() -> None:
@@ -222,7 +223,7 @@ def test_r09_exports_hold_no_key_of_an_epoch_and_come_back_as_a_new_leaf() -> No
     assert [row.body.reveal_text() for row in world.client.rows()] == ["kept", "kept too"]
     world.online(world.client)
     world.run(2 * 3_600)
-    assert world.client.view.phase is LinePhase.ACTIVE
+    assert world.client.view().phase is LinePhase.ACTIVE
     with world.client.machine._look() as step:
         assert hashlib.sha256(step.tables.group.get() or b"").digest() != leaf
     world.say(world.client, "after the import")
@@ -262,7 +263,7 @@ class Shifted:
 
 
 def _stopped(world: World, sim: Sim) -> None:
-    assert sim.view.phase is LinePhase.UNDECIDED
+    assert sim.view().phase is LinePhase.UNDECIDED
     assert AlarmKind.FORK in sim.alarms()
     deposits = len(sim.told(DepositCell))
     world.say(sim, "not sent")
@@ -276,7 +277,7 @@ def test_r10_another_record_is_noticed_at_the_next_message() -> None:
     head = world.state(world.therapist).channel.position
     world.relay.tamper = Shifted("therapist", ref, head + 1)
     world.say(world.client, "one")
-    assert world.therapist.view.phase is LinePhase.ACTIVE  # its claim is about what came before
+    assert world.therapist.view().phase is LinePhase.ACTIVE  # its claim is about what came before
     world.say(world.client, "two")
     _stopped(world, world.therapist)
     assert world.therapist.received() == ["one", "two"]
@@ -294,12 +295,14 @@ def test_r10_a_gap_that_nobody_announced_is_a_fork() -> None:
 def test_r10_a_second_version_of_a_cell_is_a_fork() -> None:
     world = _open()
     world.say(world.client, "one")
-    ref = world.ref(world.therapist)
     world.handle(
         world.therapist,
         CellArrived(
-            ref=ref, seq=world.state(world.therapist).channel.position, close=False, body=bytes(16_384)
-        ),  # type: ignore[arg-type]  # NewType of bytes
+            ref=ChannelRef(world.ref(world.therapist)),
+            seq=world.state(world.therapist).channel.position,
+            close=False,
+            body=bytes(16_384),
+        ),
     )
     _stopped(world, world.therapist)
 
@@ -323,8 +326,8 @@ def test_r10_the_first_message_of_an_epoch_claims_the_end_of_the_last_channel() 
     world.relay.tamper = Shifted("therapist", ref, head + 1)
     world.handle(world.client, SelfUpdate())
     world.run(1)
-    assert world.therapist.view.epoch == world.client.view.epoch
-    assert world.therapist.view.phase is LinePhase.ACTIVE
+    assert world.therapist.view().epoch == world.client.view().epoch
+    assert world.therapist.view().phase is LinePhase.ACTIVE
     world.say(world.client, "one")
     _stopped(world, world.therapist)
 
@@ -341,13 +344,13 @@ def test_r10_after_an_announced_hole_the_next_claim_is_the_baseline() -> None:
     assert world.state(world.therapist).channel.log_hash == b""
     world.say(world.client, "after the hole")
     assert world.state(world.therapist).channel.log_hash == world.state(world.client).channel.log_hash
-    assert world.therapist.view.phase is LinePhase.ACTIVE
+    assert world.therapist.view().phase is LinePhase.ACTIVE
     # and from there on the chain is checked again
     head = world.state(world.therapist).channel.position
     world.relay.tamper = Shifted("therapist", ref, head + 1)
     world.say(world.client, "one more")
     world.say(world.client, "and another")
-    assert world.therapist.view.phase is LinePhase.UNDECIDED
+    assert world.therapist.view().phase is LinePhase.UNDECIDED
 
 
 def test_r10_a_false_announcement_is_a_hole_and_the_content_is_asked_for() -> None:

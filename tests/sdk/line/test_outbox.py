@@ -170,7 +170,7 @@ def test_r12_states_go_from_queued_to_delivered() -> None:
     assert world.client.states() == ["STORED"]
     world.settle()
     assert world.client.states() == ["DELIVERED"]
-    assert world.client.view.undelivered == 0
+    assert world.client.view().undelivered == 0
 
 
 def test_r12_delivered_means_a_device_of_each_other_person() -> None:
@@ -203,7 +203,7 @@ def test_r12_closed_returns_content_to_queued_with_the_same_counter() -> None:
     world.online(world.client)
     assert world.therapist.received() == ["hello"]
     assert world.client.rows()[0].counter == world.therapist.rows()[0].counter
-    assert world.client.view.epoch == world.therapist.view.epoch == 3
+    assert world.client.view().epoch == world.therapist.view().epoch == 3
 
 
 def test_r12_queued_again_two_days_before_expiry() -> None:

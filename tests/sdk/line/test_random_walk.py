@@ -107,7 +107,7 @@ class Walk:
 
     def check(self, *, waiting_cells: bool = False) -> None:
         for sim in self.world.sims:
-            assert sim.view.phase is LinePhase.ACTIVE
+            assert sim.view().phase is LinePhase.ACTIVE
             by_sender: dict[bytes, list[str]] = {}
             for row in sim.rows():
                 assert not row.missing
@@ -115,7 +115,7 @@ class Walk:
             for other in self.world.sims:
                 assert by_sender.get(other.own.device_id, []) == self.sent.get(other.name, []), other.name
             assert set(sim.states()) <= {"DELIVERED"}
-            assert sim.view.undelivered == 0
+            assert sim.view().undelivered == 0
         assert waiting_cells or self.world.relay.waiting_cells() == 0
 
 
