@@ -20,6 +20,7 @@ from chatserver.wire import frames as f
 from chatserver.wire.errors import ErrorCode
 from chatserver.wire.ids import channel_id
 from chatserver.wire.limits import ChannelClass
+from chatserver.wire.server_frames import stored
 
 if TYPE_CHECKING:
     from chatserver.peer import Peer
@@ -154,7 +155,7 @@ class ChannelDesk:
         cell, seq = channel.append(frame.deposit_id, frame.body)
         if cell is not None:
             channel.fan_out(cell, self._peer)
-        self._peer.say(f.Stored(request=frame.request, seq=seq))
+        self._peer.say_encoded(stored(frame.request, seq))
 
     async def _deposit_stored(self, frame: f.Deposit) -> None:
         peer = self._peer
@@ -181,7 +182,7 @@ class ChannelDesk:
         channel = peer.relay.stored.attached(channel_ref.channel_id)
         if channel is not None and not answer.duplicate and channel.incarnation == answer.incarnation:
             channel.fan_out(StoredCell(seq=answer.seq, close=frame.close, body=frame.body), peer)
-        peer.say(f.Stored(request=frame.request, seq=answer.seq))
+        peer.say_encoded(stored(frame.request, answer.seq))
 
     # -- ACK, DETACH (R3) -----------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@ import hashlib
 from typing import Protocol
 
 from chatserver.store.protocol import CellPage, ExpiredRange, Refused, StoredCell, TokenHash
-from chatserver.wire.frames import Expired, OwnCell, ServerFrame
-from chatserver.wire.server_frames import cell_head
+from chatserver.wire.frames import Expired, ServerFrame
+from chatserver.wire.server_frames import cell_head, own_cell
 
 
 class Recipient(Protocol):
@@ -31,8 +31,8 @@ class Recipient(Protocol):
         """Send a frame."""
         ...
 
-    def say_cell(self, head: bytes, body: bytes) -> None:
-        """Send a CELL whose head is already encoded."""
+    def say_encoded(self, message: bytes, body: bytes = b"") -> None:
+        """Send a frame that is already encoded, its body apart."""
         ...
 
     def catch_up(self, attachment: Attachment) -> None:
@@ -121,9 +121,9 @@ class Attachment:
     def _say(self, cell: StoredCell, digest: bytes | None) -> None:
         self.cursor = cell.seq
         if digest is None:
-            self.recipient.say_cell(cell_head(self.handle, cell.seq, close=cell.close), cell.body)
+            self.recipient.say_encoded(cell_head(self.handle, cell.seq, close=cell.close), cell.body)
         else:
-            self.recipient.say(OwnCell(handle=self.handle, seq=cell.seq, close=cell.close, digest=digest))
+            self.recipient.say_encoded(own_cell(self.handle, cell.seq, close=cell.close, digest=digest))
 
 
 class Channel:

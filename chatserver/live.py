@@ -48,7 +48,8 @@ class LiveChannel(Channel):
             del self._numbers[self._ring.popleft()[0]]
         self._ring.append((deposit_id, cell))
         self._numbers[deposit_id] = cell.seq
-        self.left_at = self._clock.monotonic()
+        if not self.attachments:
+            self.left_at = self._clock.monotonic()
         return cell, cell.seq
 
     async def page(self, position: int) -> CellPage:

@@ -203,10 +203,10 @@ class Peer:
         if not self._ended:
             self.sender.send(self._connection.send(frame))
 
-    def say_cell(self, head: bytes, body: bytes) -> None:
-        """Send a CELL whose head is already encoded."""
+    def say_encoded(self, message: bytes, body: bytes = b"") -> None:
+        """Send a frame that is already encoded, its body apart; only what may follow in the present state."""
         if not self._ended:
-            self.sender.send(head, body)
+            self.sender.send(message, body)
 
     def refuse(self, request: int, code: ErrorCode) -> None:
         """Answer a request with REFUSED."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Callable
-from enum import Enum
+from enum import IntEnum
 from typing import Final
 
 from chatserver.clock import Clock
@@ -24,14 +24,25 @@ KEY_LIFETIME_SECONDS: Final = 3_600.0
 _MINUTE: Final = 60.0
 
 
-class Kind(Enum):
-    """What is counted."""
+class Kind(IntEnum):
+    """What is counted; an IntEnum, because its members are hashed for every frame."""
 
-    DEPOSIT = "deposits_per_minute"
-    REQUEST = "requests_per_minute"
-    CREATION = "creations_per_minute"
-    INBOX = "inbox_requests_per_minute"
-    FETCH = "bundle_fetches_per_minute"
+    DEPOSIT = 0
+    REQUEST = 1
+    CREATION = 2
+    INBOX = 3
+    FETCH = 4
+
+
+def per_minute(limits: Limits, kind: Kind) -> int:
+    """The rate of a kind, per connection."""
+    return (
+        limits.deposits_per_minute,
+        limits.requests_per_minute,
+        limits.creations_per_minute,
+        limits.inbox_requests_per_minute,
+        limits.bundle_fetches_per_minute,
+    )[kind]
 
 
 class Bucket:
@@ -39,25 +50,24 @@ class Bucket:
 
     __slots__ = ("_level", "_per_second", "_size", "_then")
 
-    def __init__(self, per_minute: int, now: float) -> None:
-        self._size = float(per_minute)
-        self._per_second = per_minute / _MINUTE
+    def __init__(self, rate: int, now: float) -> None:
+        self._size = float(rate)
+        self._per_second = rate / _MINUTE
         self._level = self._size
         self._then = now
 
-    def has(self, now: float) -> bool:
-        """Whether one more is allowed now; takes nothing."""
-        level = self._level + (now - self._then) * self._per_second
-        self._level = min(self._size, level)
+    def try_take(self, now: float) -> bool:
+        """Take one, if there is one."""
+        level = min(self._level + (now - self._then) * self._per_second, self._size)
         self._then = now
-        return self._level >= 1.0
-
-    def take(self) -> None:
-        """Take one; to be called after `has`."""
-        self._level -= 1.0
+        if level < 1.0:
+            self._level = level
+            return False
+        self._level = level - 1.0
+        return True
 
     def give_back(self) -> None:
-        """Undo one `take`, because what it was taken for did not happen."""
+        """Undo one `try_take`, because what it was taken for did not happen."""
         self._level = min(self._size, self._level + 1.0)
 
 
@@ -118,16 +128,13 @@ class Meter:
         now = self._clock.monotonic()
         own = self._buckets.get(kind)
         if own is None:
-            own = self._buckets[kind] = Bucket(self._rate(kind), now)
-        if not own.has(now):
+            own = self._buckets[kind] = Bucket(per_minute(self._limits, kind), now)
+        if not own.try_take(now):
             return False
-        if self._address is not None:
-            shared = self._shared(self._address, kind, now)
-            if not shared.has(now):
-                return False
-            shared.take()
-        own.take()
-        return True
+        if self._address is None or self._shared(self._address, kind, now).try_take(now):
+            return True
+        own.give_back()
+        return False
 
     def give_back(self, kind: Kind) -> None:
         """Undo one `try_take`: a channel that existed already was not created (R4)."""
@@ -135,13 +142,10 @@ class Meter:
         if self._address is not None:
             self._shared(self._address, kind, self._clock.monotonic()).give_back()
 
-    def _rate(self, kind: Kind) -> int:
-        return int(getattr(self._limits, kind.value))
-
     def _shared(self, address: AddressRecord, kind: Kind, now: float) -> Bucket:
         shared = address.buckets.get(kind)
         if shared is None:
-            rate = self._rate(kind) * self._limits.address_factor
+            rate = per_minute(self._limits, kind) * self._limits.address_factor
             shared = address.buckets[kind] = Bucket(rate, now)
         return shared
 

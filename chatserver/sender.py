@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from chatserver.clock import Clock
+from chatserver.wire.limits import BODY_BYTES
 
 
 class Transport(Protocol):
@@ -35,6 +36,23 @@ class Transport(Protocol):
     def abort(self) -> None:
         """Disconnect at once and drop what waits."""
         ...
+
+
+def frame_head(length: int) -> bytes:
+    """Header of an unmasked, final, binary WebSocket frame (RFC 6455 section 5.2)."""
+    if length < 126:
+        return bytes((0x82, length))
+    if length < 1 << 16:
+        return bytes((0x82, 126, length >> 8, length & 0xFF))
+    return b"\x82\x7f" + length.to_bytes(8, "big")
+
+
+_CELL_HEAD_BYTES: Final = 14
+_HEADS: Final = {
+    length: frame_head(length)
+    for length in (*range(126), *(_CELL_HEAD_BYTES + size for size in BODY_BYTES.values()))
+}
+"""Those that are needed all the time."""
 
 
 class Flusher:
@@ -115,10 +133,7 @@ class Sender:
         if not parts:
             self._flusher.mark(self)
         length = len(message) + len(body)
-        parts.append(frame_head(length))
-        parts.append(message)
-        if body:
-            parts.append(body)
+        parts += (_HEADS.get(length) or frame_head(length), message, body)
         self._size += length
 
     def flush(self) -> None:
@@ -153,12 +168,3 @@ class Sender:
         self._parts.clear()
         self._size = 0
         self._transport.abort()
-
-
-def frame_head(length: int) -> bytes:
-    """Header of an unmasked, final, binary WebSocket frame (RFC 6455 section 5.2)."""
-    if length < 126:
-        return bytes((0x82, length))
-    if length < 1 << 16:
-        return bytes((0x82, 126, length >> 8, length & 0xFF))
-    return b"\x82\x7f" + length.to_bytes(8, "big")

@@ -96,9 +96,15 @@ TRANSITIONS: Final[Mapping[tuple[State, type[f.Frame]], State]] = MappingProxyTy
 )
 """Every legal step. A missing pair is illegal, whoever sends it."""
 
+_FROM: Final[dict[str, dict[type[f.Frame], State]]] = {
+    state.name: {kind: following for (start, kind), following in TRANSITIONS.items() if start is state}
+    for state in State
+}
+"""The same table by state, because the relay walks it for every frame and hashing an Enum is slow."""
+
 
 def _step(state: State, frame: f.Frame) -> State:
-    following = TRANSITIONS.get((state, type(frame)))
+    following = _FROM[state._name_].get(type(frame))
     if following is None:
         raise OrderError("a frame that is not allowed in this state")
     return following

@@ -143,6 +143,16 @@ class Cell:
         return cls(handle=handle, seq=seq, close=flag(close, 13), body=data[_CELL.size :])
 
 
+def own_cell(handle: int, seq: int, *, close: bool, digest: bytes) -> bytes:
+    """An encoded OWN_CELL, for the relay, which says one for every deposit."""
+    return _OWN_CELL.pack(OwnCell.TYPE, handle, seq, close, digest)
+
+
+def stored(request: int, seq: int) -> bytes:
+    """An encoded STORED, likewise."""
+    return _STORED.pack(Stored.TYPE, request, seq)
+
+
 def cell_head(handle: int, seq: int, *, close: bool) -> bytes:
     """A CELL up to its body, for the relay, which need not build a frame per reader."""
     return _CELL.pack(Cell.TYPE, handle, seq, close)
@@ -160,7 +170,7 @@ class OwnCell:
 
     def encode(self) -> bytes:
         """`u8 0x84; u32 handle; u64 seq; u8 close; digest[32]`."""
-        return _OWN_CELL.pack(self.TYPE, self.handle, self.seq, self.close, self.digest)
+        return own_cell(self.handle, self.seq, close=self.close, digest=self.digest)
 
     @classmethod
     def decode(cls, data: bytes) -> OwnCell:
@@ -180,7 +190,7 @@ class Stored:
 
     def encode(self) -> bytes:
         """`u8 0x85; u32 request; u64 seq`."""
-        return _STORED.pack(self.TYPE, self.request, self.seq)
+        return stored(self.request, self.seq)
 
     @classmethod
     def decode(cls, data: bytes) -> Stored:

@@ -14,7 +14,16 @@ from chatserver.clock import ManualClock, SystemClock
 from chatserver.config import Limits, networks
 from chatserver.events import Event, Log, loop_handler, silence_libraries
 from chatserver.machine import advice, file_system
-from chatserver.rates import KEY_LIFETIME_SECONDS, AddressBook, Bucket, Kind, Meter, client_address, subnet
+from chatserver.rates import (
+    KEY_LIFETIME_SECONDS,
+    AddressBook,
+    Bucket,
+    Kind,
+    Meter,
+    client_address,
+    per_minute,
+    subnet,
+)
 from chatserver.sender import Flusher, Sender, frame_head
 from support.relay import seeded
 
@@ -26,19 +35,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_bucket_holds_a_minute_and_refills_evenly() -> None:
     bucket = Bucket(60, 0.0)
-    for _ in range(60):
-        assert bucket.has(0.0)
-        bucket.take()
-    assert not bucket.has(0.5)
-    assert bucket.has(1.0)
-    bucket.take()
-    assert not bucket.has(1.0)
+    assert all(bucket.try_take(0.0) for _ in range(60))
+    assert not bucket.try_take(0.5)
+    assert bucket.try_take(1.0)
+    assert not bucket.try_take(1.0)
     bucket.give_back()
-    assert bucket.has(1.0)
-    assert bucket.has(1_000.0)
-    for _ in range(60):
-        bucket.take()
-    assert not bucket.has(1_000.0)
+    assert bucket.try_take(1.0)
+    assert all(bucket.try_take(1_000.0) for _ in range(60))
+    assert not bucket.try_take(1_000.0)
+
+
+def test_each_kind_has_the_rate_of_its_setting() -> None:
+    limits = Limits()
+    assert [per_minute(limits, kind) for kind in Kind] == [1_200, 2_400, 120, 60, 20]
 
 
 def test_a_meter_counts_for_its_connection_and_for_its_address() -> None:
