@@ -95,7 +95,7 @@ class _Play:
                 self._curtain.stay_away()
         if not trouble:
             return
-        for store in self._wanted:  # what was not reached
+        for store in tuple(self._wanted):  # what was not reached
             self._add(judge(self._conversation, store=store, received={}, trouble=trouble))
         if not self._wanted:  # it came after the last word
             place = self._place()

@@ -156,6 +156,10 @@ class LeakSearch:
         }
         return list(findings)
 
+    def found_values(self, data: bytes) -> set[bytes]:
+        """The needles that stand in `data` as they are."""
+        return {needle.value for encoding, _, needle in self._found_in(data) if encoding is Encoding.RAW}
+
     def _forms_of_text(self, text: str) -> Iterator[tuple[Encoding, bytes]]:
         for window in windows(text):
             yield from encodings(window)

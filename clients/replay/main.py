@@ -14,7 +14,7 @@ from clients.replay.outcome import Store
 from clients.replay.run import BATCH, Options, replay
 from clients.sdk.errors import AmanatError, UsageError
 
-DEFAULT_TIME_SCALE = 20.0
+DEFAULT_TIME_SCALE = 5.0
 STORES = {
     "stored": frozenset({Store.STORED}),
     "live": frozenset({Store.LIVE}),

@@ -54,6 +54,8 @@ class Report:
     needles: Mapping[str, int]
     already_there: int
     """Forms of texts that stood in the relay's files before any device existed, and are not counted."""
+    control: tuple[int, int]
+    """Values that the relay was told and that the search must find: how many there are, how many it found."""
     left: Left
     live_disk_bytes: int | None
     """None where nothing went over a live session."""
@@ -67,6 +69,7 @@ class Report:
         return (
             all(outcome.good for outcome in self.outcomes)
             and not self.findings
+            and self.control[0] == self.control[1] > 0
             and not self.unreadable_frames
             and self.left.cells == self.left.drops == self.left.bytes == 0
             and not self.live_disk_bytes

@@ -77,6 +77,7 @@ async def replay(options: Options, say: Callable[[str], None]) -> Report:
                 search.add(Needle(kind=Kind.IDENTIFIER, conversation=0, value=value))
             already_there = search.ignore_what_is_in(before)
             places = {"files": watch.data(), "log": relay.log.read_bytes(), "frames": bytes(capture.data)}
+            control = _control(capture, places["frames"])
             findings = [
                 finding
                 for place, data in places.items()
@@ -94,6 +95,7 @@ async def replay(options: Options, say: Callable[[str], None]) -> Report:
         searched={place: len(data) for place, data in places.items()},
         needles={kind.value: search.counts[kind] for kind in Kind},
         already_there=already_there,
+        control=control,
         left=left,
         live_disk_bytes=sum(gathered.disk_files.values()) if live else None,
         live_disk_method=gathered.disk_method,
@@ -131,6 +133,15 @@ def _needles(conversations: Sequence[Conversation], gathered: Gathered) -> LeakS
     for name in gathered.line_names:
         search.add(Needle(kind=Kind.IDENTIFIER, conversation=0, value=name.encode()))
     return search
+
+
+def _control(capture: Capture, frames: bytes) -> tuple[int, int]:
+    """The search on what must be found: addresses and tokens that devices told the relay. (sought, found)."""
+    search = LeakSearch()
+    sought = {value for value in capture.address_secrets if value}
+    for value in sought:
+        search.add(Needle(kind=Kind.SECRET, conversation=0, value=value))
+    return search.counts[Kind.SECRET], len(search.found_values(frames))
 
 
 def _private_identifiers(identifiers: set[bytes], capture: Capture) -> Iterator[bytes]:

@@ -67,6 +67,7 @@ def report(**changed: object) -> Report:
         "searched": {"files": 10, "log": 1, "frames": 100},
         "needles": {"text": 3},
         "already_there": 0,
+        "control": (4, 4),
         "left": Left(cells=0, drops=0, bytes=0),
         "live_disk_bytes": 0,
         "live_disk_method": "strace",
@@ -88,6 +89,8 @@ FINDING = Finding(kind=Kind.TEXT, encoding=Encoding.HEX, conversation=5, where="
         {"left": Left(cells=1, drops=0, bytes=16_384)},
         {"left": Left(cells=0, drops=1, bytes=16_384)},
         {"live_disk_bytes": 1},
+        {"control": (4, 3)},
+        {"control": (0, 0)},
     ],
 )
 def test_any_broken_promise_is_seen(changed: dict[str, object]) -> None:
