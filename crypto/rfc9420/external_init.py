@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from crypto.dhkem import Rng
-from crypto.errors import AuthenticationError, ValidationError
+from crypto.errors import AuthenticationError, StateError, ValidationError
 from crypto.hpke import ComposedHpke
 from crypto.key_schedule import derive_external_key_pair
 from crypto.sensitive import Secret
@@ -95,7 +95,7 @@ def composed_hpke(suite: CipherSuite) -> ComposedHpke:
         return ComposedHpke(kem=XWingKem(suite.hpke), kdf=suite.kdf, aead=suite.aead)
     if isinstance(suite.hpke, ComposedHpke):
         return suite.hpke
-    raise ValidationError("suite.no-exporter")
+    raise StateError("this cipher suite has no HPKE exporter")
 
 
 def send_init_secret(suite: CipherSuite, external_pub: bytes, rng: Rng) -> tuple[bytes, Secret]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from crypto.code_points import ExtensionType
 from crypto.commit import Commit, ProposalRef
-from crypto.errors import StateError, ValidationError
+from crypto.errors import StateError
 from crypto.extensions import Extension, Extensions
 from crypto.framed_content import AuthenticatedContent, Sender, WireFormat
 from crypto.grease import grease_extension
@@ -272,8 +272,6 @@ def _welcome(
         )
         for member in added
     ]
-    if path is not None and any(joiner.path_secret is None for joiner in joiners):
-        raise ValidationError("welcome.no-shared-parent")
     welcome = seal_welcome(
         suite,
         encrypted_group_info=seal_group_info(suite, Secret(welcome_secret), make_group_info(new, extensions)),

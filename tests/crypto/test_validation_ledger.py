@@ -24,7 +24,7 @@ def literals(node: ast.AST) -> Iterator[str]:
 def rules_in_code() -> dict[str, set[str]]:
     """Rule to modules: arguments of ValidationError, and of the helpers that pass a rule on to it."""
     found: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "crypto").glob("*.py")):
+    for path in sorted((ROOT / "crypto").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
                 continue

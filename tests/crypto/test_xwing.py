@@ -17,7 +17,10 @@ from crypto.dhkem import DHKEM_X25519
 from crypto.errors import AuthenticationError, StateError, ValidationError
 from crypto.hpke import ComposedHpke
 from crypto.kdf import SHA384
-from crypto.suites import PRODUCT
+from crypto.key_schedule import derive_external_key_pair
+from crypto.rfc9420.external_init import composed_hpke, receive_init_secret, send_init_secret
+from crypto.sensitive import Secret
+from crypto.suites import PRODUCT, SUITES
 from crypto.xwing import KEM_ID, N_ENC, N_PUBLIC
 
 
@@ -97,3 +100,26 @@ def test_what_this_suite_cannot_do_is_said() -> None:
         PRODUCT.hpke_export_receive(private, b"", info=b"", context=b"", length=1)
     with pytest.raises(StateError, match="private key"):
         PRODUCT.hpke_public_key(private + b"x")
+
+
+def test_the_composed_form_and_cryptographys_own_open_each_other() -> None:
+    composed = composed_hpke(PRODUCT)
+    private, public = PRODUCT.generate_key_pair(os.urandom)
+    enc, ciphertext = composed.seal(public, info=b"info", aad=b"", plaintext=b"text", rng=os.urandom)
+    assert PRODUCT.hpke_open(private, enc, info=b"info", ciphertext=ciphertext) == b"text"
+    enc, ciphertext = PRODUCT.hpke_seal(public, info=b"info", plaintext=b"text", rng=os.urandom)
+    assert composed.open(private, enc, info=b"info", aad=b"", ciphertext=ciphertext) == b"text"
+
+
+@pytest.mark.parametrize("code", sorted(SUITES))
+def test_the_init_secret_of_an_external_commit_is_shared(code: int) -> None:
+    algorithms = SUITES[code]
+    external_secret = Secret(os.urandom(algorithms.nh))
+    _, public = derive_external_key_pair(algorithms, external_secret.reveal())
+    kem_output, sent = send_init_secret(algorithms, public, os.urandom)
+    assert len(sent) == algorithms.nh
+    assert receive_init_secret(algorithms, external_secret, kem_output) == sent
+    with pytest.raises(AuthenticationError):
+        receive_init_secret(algorithms, external_secret, kem_output[:-1])
+    with pytest.raises(ValidationError, match=r"hpke\.public-key"):
+        send_init_secret(algorithms, public[:-1], os.urandom)
