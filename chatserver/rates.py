@@ -21,6 +21,9 @@ from chatserver.config import Limits, Network
 KEY_LIFETIME_SECONDS: Final = 3_600.0
 """How long the key lives under which addresses are hashed."""
 
+MAX_RECORDS: Final = 100_000
+"""Addresses counted at once; beyond it those without a connection are forgotten before their hour is over."""
+
 _MINUTE: Final = 60.0
 
 
@@ -100,6 +103,8 @@ class AddressBook:
         digest = hashlib.blake2b(subnet(address), key=self._key, digest_size=16).digest()
         found = self._records.get(digest)
         if found is None:
+            if len(self._records) >= MAX_RECORDS:
+                self._records = {key: held for key, held in self._records.items() if held.connections}
             found = self._records[digest] = AddressRecord()
         return found
 

@@ -23,6 +23,7 @@ from chatserver.peer import Kind
 from chatserver.rates import AddressRecord
 from chatserver.relay import Relay
 from chatserver.sender import Transport
+from chatserver.store.errors import StoreError
 from chatserver.wire import limits
 from chatserver.wire.errors import ErrorCode
 from chatserver.wire.frames import Failed
@@ -228,7 +229,12 @@ class RelayServer:
         address, _ = self._address(request)
         if not self.relay.may_fetch(address):
             return _answer(429)
-        return _answer(200, await self.relay.bucket(bits, prefix))
+        try:
+            bucket = await self.relay.bucket(bits, prefix)
+        except StoreError:
+            self.relay.store_failed()
+            return _answer(503)
+        return _answer(200, bucket)
 
 
 def _answer(status: int, body: bytes = b"") -> web.Response:

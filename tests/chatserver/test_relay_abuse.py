@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import socket
+from pathlib import Path
 
 import pytest
 import websockets
@@ -22,6 +23,7 @@ from chatserver.store.protocol import (
     Refused,
     TokenHash,
 )
+from chatserver.store.sqlite import SqliteStore, init_store
 from chatserver.wire import frames as f
 from chatserver.wire.errors import ErrorCode
 from chatserver.wire.ids import channel_id
@@ -393,6 +395,38 @@ async def test_a_fault_while_catching_up_ends_that_connection_alone(kind: type[E
         (line,) = running.log
         assert "secret" not in line
         assert line.split()[0] == ("fault" if kind is ZeroDivisionError else "store_failed")
+
+
+@pytest.mark.asyncio
+async def test_the_largest_numbers_are_numbers_like_others(tmp_path: Path) -> None:
+    """u64 is more than SQLite's integers hold; nothing of that may reach the peer or the log."""
+    init_store(tmp_path / "store")
+    store = await SqliteStore.open(tmp_path / "store")
+    most = 0xFFFFFFFFFFFFFFFF
+    async with running_relay(store=store) as running, running.client() as alice:
+        attached = await alice.attached(K, ALICE)
+        await alice.deposit(K, "x")
+        assert code_of(await alice.ack(attached.handle, most)) == ErrorCode.ACK_BEYOND_HEAD
+        for cls in (LIVE, STORED):
+            first = await alice.attached(K, ALICE, cls=cls, position=most)
+            again = await alice.attached(K, ALICE, cls=cls, position=most, incarnation=first.incarnation)
+            assert again.head == first.head
+            attached = again
+        assert isinstance(await alice.ack(attached.handle, 1), f.Acked)
+        assert running.log == []
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_fails_is_503_over_http() -> None:
+    class NoBundles(MemoryStore):
+        async def bundles(self, *, bits: int, prefix: int) -> tuple[bytes, ...]:
+            raise StoreError("secret detail")
+
+    async with running_relay(store=NoBundles()) as running:
+        head = await raw_http(running, b"GET /v1/bundles/0/0 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert head.split()[1] == b"503"
+        assert running.log == ["store_failed count=1"]
 
 
 # -- http ---------------------------------------------------------------------------------------------------

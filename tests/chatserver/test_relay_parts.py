@@ -80,6 +80,17 @@ def test_addresses_are_counted_under_a_key_that_changes_every_hour() -> None:
     assert "192.0.2.1" not in repr(vars(book))
 
 
+def test_a_flood_of_addresses_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatserver.rates.MAX_RECORDS", 3)
+    book = AddressBook(ManualClock(), seeded())
+    held = book.record("192.0.2.0")
+    held.connections = 1
+    for number in range(1, 20):
+        book.record(f"192.0.2.{number}")
+        assert len(book) <= 3
+    assert book.record("192.0.2.0") is held
+
+
 def test_ipv6_counts_by_its_64() -> None:
     assert subnet("2001:db8:1:2:3:4:5:6") == subnet("2001:db8:1:2::9")
     assert subnet("2001:db8:1:2::") != subnet("2001:db8:1:3::")

@@ -1,0 +1,111 @@
+"""`amanat bench relay`: the load generator's socket, the arguments, and a small run of the whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+
+import pytest
+
+from chatserver.config import parse
+from clients.bench.load import Job, exchange, idle
+from clients.bench.main import main
+from clients.bench.processes import cpu_seconds, raise_descriptor_limit, resident_bytes
+from clients.bench.raw_socket import BenchFailed, RawSocket, masked_frame
+from clients.bench.relay import CONFIGURATION
+from support.relay import running_relay
+
+
+@pytest.mark.parametrize("length", [0, 125, 126, 2_100, 16_441])
+def test_frames_are_masked_with_zeros(length: int) -> None:
+    frame = bytes(masked_frame(b"x" * length))
+    assert frame[0] == 0x82
+    assert frame[1] & 0x80
+    assert frame.endswith(bytes(4) + b"x" * length)
+
+
+@pytest.mark.asyncio
+async def test_messages_are_found_however_they_are_cut() -> None:
+    stream = b"HTTP/1.1 101 Switching\r\nX: y\r\n\r\n"
+    messages = [bytes([number]) * length for number, length in enumerate((1, 125, 126, 3_000))]
+    for message in messages:
+        head = (
+            bytes([0x82, len(message)])
+            if len(message) < 126
+            else b"\x82\x7e" + struct.pack(">H", len(message))
+        )
+        stream += head + message
+    stream += b"\x8a\x00"
+    for size in (1, 7, 1_000, len(stream)):
+        socket = RawSocket()
+        seen: list[bytes] = []
+        socket.on_message = lambda data, start, end, seen=seen: seen.append(data[start:end])  # type: ignore[misc]  # bound early
+        for at in range(0, len(stream), size):
+            socket.data_received(stream[at : at + size])
+        assert seen == messages
+    refused = RawSocket()
+    refused.data_received(b"HTTP/1.1 400 Bad\r\n\r\n")
+    with pytest.raises(BenchFailed):
+        await refused._opened
+
+
+@pytest.mark.parametrize("options", [[], ["relay", "--seconds", "0"], ["relay", "--connections", "x"]])
+def test_wrong_usage(options: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(options) == 2
+    assert capfd.readouterr().out == ""
+
+
+def test_help(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["relay", "--help"]) == 0
+    assert "exit codes" in capfd.readouterr().out
+
+
+def test_the_kernel_says_what_a_process_used() -> None:
+    assert cpu_seconds(os.getpid()) > 0
+    assert resident_bytes(os.getpid()) > 1 << 20
+    assert raise_descriptor_limit() > 0
+
+
+@pytest.mark.parametrize("cls", [1, 2])
+@pytest.mark.parametrize("rate", [0, 200])
+@pytest.mark.asyncio
+async def test_a_small_exchange_loses_nothing(cls: int, rate: int) -> None:
+    async with running_relay(parse(CONFIGURATION)) as running:
+        result = await exchange(
+            Job(
+                target="relay",
+                port=running.port,
+                pid=os.getpid(),
+                cls=cls,
+                pairs=2,
+                window=2,
+                rate=rate,
+                seconds=0.2,
+                warm_seconds=0.05,
+            )
+        )
+    assert result["messages"] > 0
+    assert result["lost"] == 0
+    assert result["latency_p50_ms"] <= result["latency_p99_ms"]
+
+
+@pytest.mark.asyncio
+async def test_idle_connections_are_counted() -> None:
+    async with running_relay() as running:
+        result = await idle(
+            Job(target="relay", port=running.port, pid=os.getpid(), pairs=20, seconds=0.1, idle=True)
+        )
+    assert result["opened"] == 20
+
+
+@pytest.mark.long
+def test_the_whole_bench_in_small(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["relay", "--json", "--seconds", "0.3", "--connections", "50", "--pairs", "2"]) == 0
+    result = json.loads(capfd.readouterr().out)
+    for name in ("live", "stored"):
+        for load in ("full_load", "light_load"):
+            assert result[name][load]["relay"]["lost"] == 0
+            assert result[name][load]["relay"]["refused"] == 0
+            assert result[name][load]["ratio"]["messages_per_second"] > 0
+    assert result["idle"]["relay"]["opened"] == 50
