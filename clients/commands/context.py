@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from clients.sdk.errors import AmanatError, ExitCode, PassphraseRefused, UsageError
+from clients.terminal.display import printable
 
 if TYPE_CHECKING:
     # Only for the annotations: `amanat crisis` and `--help` must not load half the program.
@@ -115,6 +116,10 @@ class Context:
     def print(self, text: str = "") -> None:
         """A line of the result."""
         print(text, file=self.out, flush=True)
+
+    def print_theirs(self, text: str) -> None:
+        """A line that holds words of the peer: as it came, but on a terminal without control characters."""
+        self.print(printable(text) if self.out.isatty() else text)
 
     def print_json(self, value: dict[str, Any]) -> None:
         """The result for a program: one object on one line."""

@@ -120,7 +120,7 @@ def _receive(context: Context, arguments: argparse.Namespace) -> int:
         if arguments.json:
             context.print_json(message_as_json(line, message))
         else:
-            context.print(message_as_text(line, message))
+            context.print_theirs(message_as_text(line, message))
 
     async def receive() -> int:
         with closing(context.open_device()) as device:
@@ -177,7 +177,7 @@ def _history(context: Context, arguments: argparse.Namespace) -> int:
             if arguments.json:
                 context.print_json(message_as_json(line, message))
             else:
-                context.print(message_as_text(line, message))
+                context.print_theirs(message_as_text(line, message))
     return ExitCode.OK
 
 
@@ -216,7 +216,7 @@ def _lines(context: Context, arguments: argparse.Namespace) -> int:
         if line.offered_now:
             marks.append("a live session waits for you")
         peer = f" ({line.peer_name})" if line.peer_name and line.peer_name != line.name else ""
-        context.print(f"{line.name}{peer}: {', '.join(marks)}")
+        context.print_theirs(f"{line.name}{peer}: {', '.join(marks)}")
         for alarm in line.alarms:
             context.print(f"  ! {alarm}")
     return ExitCode.OK

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Final
@@ -24,8 +24,9 @@ from clients.commands.times import parse_time
 from clients.sdk.device import Device
 from clients.sdk.errors import AmanatError, ExitCode
 from clients.sdk.model import LinePhase, LineSummary, Role
+from clients.sdk.session.front import EndReason
 from clients.sdk.session.handle import TERMINAL, SessionHandle, SessionResult
-from clients.terminal.base import CalmApp
+from clients.terminal.base import CalmApp, key
 from clients.terminal.dialogs import (
     AcceptScreen,
     Answer,
@@ -50,8 +51,8 @@ class AmanatApp(CalmApp[int]):
 
     TITLE = "Amanat"
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("f8", "lock", "Lock now"),
-        ("ctrl+q", "leave", "Quit"),
+        key("f8", "lock", "Lock now"),
+        key("ctrl+q", "leave", "Quit"),
     ]
 
     def __init__(
@@ -77,6 +78,7 @@ class AmanatApp(CalmApp[int]):
         # Stretching the passphrase takes a moment and holds the loop: first let the screen say so.
         self.call_after_refresh(self._unlock, event.passphrase)
 
+    @work(group="unlock", exclusive=True)
     async def _unlock(self, passphrase: str) -> None:
         screen = self.screen
         if not isinstance(screen, UnlockScreen) or self._device is not None:
@@ -97,6 +99,7 @@ class AmanatApp(CalmApp[int]):
                 if home is not None and not self._in_session:
                     await home.device_event(event)
 
+    @work(group="lock", exclusive=True)
     async def action_lock(self) -> None:
         """Clear the screen and lock the vault, at once; whatever was being written is gone."""
         if self._session is not None:
@@ -108,6 +111,7 @@ class AmanatApp(CalmApp[int]):
         self.clear_notifications()
         await self._close_device()
 
+    @work(group="leave", exclusive=True)
     async def action_leave(self) -> None:
         """Hand over what is queued, close the vault, and end."""
         if self._device is not None:
@@ -156,7 +160,7 @@ class AmanatApp(CalmApp[int]):
         self.notify(error.sentence, severity="error", timeout=12, markup=False)
 
     @on(HomeScreen.Send)
-    async def _send(self, event: HomeScreen.Send) -> None:
+    def _send(self, event: HomeScreen.Send) -> None:
         home = self._home_screen
         if self._device is None or home is None:
             return
@@ -167,7 +171,7 @@ class AmanatApp(CalmApp[int]):
             home.sent(text=event.text)
             return
         home.sent()
-        await home.bring_up_to_date()
+        self.run_worker(home.bring_up_to_date(), group="refresh")
 
     def action_invitation(self) -> None:
         """Make an invitation (therapist) or accept one (client)."""
@@ -179,15 +183,12 @@ class AmanatApp(CalmApp[int]):
 
     @work(group="task")
     async def _invite(self, device: Device) -> None:
-        waiting = WaitingScreen("Asking the relay to admit one client …")
-        await self.push_screen(waiting)
         try:
-            invitation = await device.invite()
+            async with self._waiting(WaitingScreen("Asking the relay to admit one client …", can_stop=False)):
+                invitation = await device.invite()
         except AmanatError as error:
             self._complain(error)
             return
-        finally:
-            self._dismiss(waiting)
         until = datetime.fromtimestamp(invitation.expires_day * 86_400, tz=UTC).date().isoformat()
         await self.push_screen_wait(InvitationScreen(link=invitation.link, until=until))
 
@@ -199,15 +200,12 @@ class AmanatApp(CalmApp[int]):
         sentence = "Opening the line …"
         if not accepted.hurry:
             sentence += "\n\nThis waits up to a minute, so that the relay cannot tell who is contacted."
-        waiting = WaitingScreen(sentence, can_stop=False)
-        await self.push_screen(waiting)
         try:
-            line = await device.connect(accepted.link, name=accepted.name or None, hurry=accepted.hurry)
+            async with self._waiting(WaitingScreen(sentence, can_stop=False)):
+                line = await device.connect(accepted.link, name=accepted.name or None, hurry=accepted.hurry)
         except AmanatError as error:
             self._complain(error)
             return
-        finally:
-            self._dismiss(waiting)
         home = self._home_screen
         if home is not None:
             await home.select(line.name)
@@ -285,19 +283,21 @@ class AmanatApp(CalmApp[int]):
             if device.role is Role.THERAPIST
             else f"Waiting for {line.name} to open the live session …"
         )
-        await self.push_screen(waiting)
         result: SessionResult | None = None
         try:
             async with device.session(line.name) as session:
                 self._session = session
-                if await self._bring_about(session, waiting):
-                    self._dismiss(waiting)
+                async with self._waiting(waiting):
+                    both_there = await self._bring_about(session, waiting)
+                if both_there:
                     result = await self._lend_terminal(session)
         except AmanatError as error:
             self._complain(error)
         finally:
             self._session = None
-            self._dismiss(waiting)
+        if result is not None and result.reason is EndReason.PANIC:
+            self.action_lock()  # who wipes a session in a hurry does not want the line on the screen either
+            return
         if result is not None:
             self.notify(end_sentence(result.reason), timeout=12)
         await home.bring_up_to_date()
@@ -335,6 +335,12 @@ class AmanatApp(CalmApp[int]):
         finally:
             self._in_session = False
 
-    def _dismiss(self, screen: WaitingScreen) -> None:
-        if screen in self.screen_stack and not screen.gone.is_set():
-            screen.dismiss()
+    @asynccontextmanager
+    async def _waiting(self, card: WaitingScreen) -> AsyncIterator[None]:
+        """Show a card for the length of the block; it is gone before anything is said about how it went."""
+        await self.push_screen(card)
+        try:
+            yield
+        finally:
+            if card in self.screen_stack and not card.gone.is_set():
+                await card.dismiss()

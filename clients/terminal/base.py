@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import ClassVar, Final, TypeVar
 
 from textual.app import App
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.theme import Theme
 
 from clients.terminal.crisis_screen import CrisisScreen
@@ -45,12 +45,19 @@ THEME: Final = Theme(
 )
 
 
+def key(name: str, action: str, description: str) -> Binding:
+    """A key that works wherever the cursor is (a text area has F6 and F7 of its own)."""
+    return Binding(
+        name, action, description, key_display=name.upper().replace("CTRL+", "Ctrl+"), priority=True
+    )
+
+
 class CalmApp(App[T]):
     """A Textual app in Amanat's colours, with crisis help on F2 in every screen."""
 
     CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = Path(__file__).with_name("amanat.tcss")
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [("f2", "crisis", "Help at once")]
+    BINDINGS: ClassVar[list[BindingType]] = [key("f2", "crisis", "Help at once")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,8 +65,10 @@ class CalmApp(App[T]):
         self.theme = THEME.name
 
     def action_crisis(self) -> None:
-        """Show the crisis card over whatever is there."""
-        if not isinstance(self.screen, CrisisScreen):
+        """Show the crisis card over whatever is there, or take it away again."""
+        if isinstance(self.screen, CrisisScreen):
+            self.screen.dismiss()
+        else:
             self.push_screen(CrisisScreen())
 
     def _fatal_error(self) -> None:

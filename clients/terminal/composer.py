@@ -65,7 +65,7 @@ class Composer(Vertical):
             soft_wrap=True, tab_behavior="focus", show_line_numbers=False, placeholder="Write here …"
         )
         with Horizontal(classes="composer-notes"):
-            yield Label("Enter sends · Ctrl+J new line", classes="faint composer-hint")
+            yield Label("Enter sends · Ctrl+J line", classes="faint composer-hint")
             yield Label("", classes="faint composer-size")
 
     def on_mount(self) -> None:

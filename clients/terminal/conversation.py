@@ -25,7 +25,7 @@ STATE_MARKS: Final = {
 }
 MISSING_SENTENCE: Final = "a message is missing here; it has been asked for"
 NEWER_SENTENCE: Final = "this message needs a newer version of Amanat"
-OFFER_SENTENCE: Final = "an appointment for a live session (F6 shows it)"
+OFFER_SENTENCE: Final = "an appointment for a live session (F9 shows it)"
 
 
 class Bubble(Horizontal):
@@ -91,10 +91,13 @@ class Conversation(VerticalScroll):
         super().__init__()
         self._shown: list[tuple[str, MessageKind]] = []
 
+    def on_mount(self) -> None:
+        """Stay at the newest message, until the person scrolls away from it."""
+        self.anchor()
+
     async def show_messages(self, messages: Sequence[LineMessage], *, now: float) -> None:
-        """Show exactly these messages; stay at the end if the person was there."""
+        """Show exactly these messages."""
         wanted = [(message.item_id, message.kind) for message in messages]
-        at_end = self.is_vertical_scroll_end or not self._shown
         if wanted[: len(self._shown)] != self._shown:
             await self.forget()
         fresh = messages[len(self._shown) :]
@@ -109,8 +112,6 @@ class Conversation(VerticalScroll):
             previous = message
         if widgets:
             await self.mount_all(widgets)
-            if at_end:
-                self.scroll_end(animate=False)
         self._shown = wanted
 
     async def forget(self) -> None:

@@ -19,7 +19,6 @@ class CrisisScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         ("escape", "dismiss", "Close"),
         ("enter", "dismiss", "Close"),
-        ("f2", "dismiss", "Close"),
     ]
 
     def compose(self) -> ComposeResult:

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Grid, Horizontal, VerticalScroll
+from textual.containers import Grid, Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Input, Label, LoadingIndicator, Static
 
@@ -95,15 +95,16 @@ class InvitationScreen(ModalScreen[None]):
         """Lay the card out."""
         with VerticalScroll(classes="card wide"):
             yield Label("Invitation", classes="card-title")
-            yield Static(
-                "Give it to one client, over a way that only the two of you can read. "
-                f"It works once, until {self._until}."
-            )
-            yield Static("\n".join(qr_lines(self._link)), classes="qr", markup=False)
             yield Static(self._link, classes="link", markup=False)
-            with Horizontal(classes="buttons"):
-                yield Button("Copy the link", id="copy", variant="primary")
-                yield Button("Close", id="close")
+            with Horizontal(classes="invitation"):
+                yield Static("\n".join(qr_lines(self._link)), classes="qr", markup=False)
+                with Vertical(classes="stacked"):
+                    yield Static(
+                        "Give it to one client, over a way that only the two of you can read.\n\n"
+                        f"It works once, until {self._until}."
+                    )
+                    yield Button("Copy the link", id="copy", variant="primary")
+                    yield Button("Close", id="close")
 
     def action_copy(self) -> None:
         """Put the link into the terminal's clipboard, where the terminal allows it."""

@@ -31,6 +31,7 @@ from clients.sdk.model import (
     Role,
     SessionOffered,
 )
+from clients.terminal.base import key
 from clients.terminal.composer import Composer
 from clients.terminal.conversation import Conversation
 from clients.terminal.display import printable
@@ -56,14 +57,19 @@ class HomeScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [  # noqa: RUF012 - Textual declares it so
         (0, "-narrow"),
-        (78, "-roomy"),
+        (78, "-middle"),
+        (104, "-wide"),
     ]
+    VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-short"), (22, "-tall")]  # noqa: RUF012 - as above
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("f3", "app.invitation", "Invitation"),
-        ("f4", "app.safety_number", "Safety number"),
-        ("f5", "app.live_session", "Live session"),
-        ("f6", "app.line", "Line"),
-        ("escape", "leave_conversation", "Lines"),
+        key("f2", "app.crisis", "Help at once"),
+        key("f3", "app.invitation", "Invite"),
+        key("f4", "app.safety_number", "Number"),
+        key("f5", "app.live_session", "Session"),
+        key("f8", "app.lock", "Lock now"),
+        key("f9", "app.line", "Line"),
+        key("ctrl+q", "app.leave", "Quit"),
+        ("escape", "leave_conversation", ""),
     ]
 
     class Send(Message):

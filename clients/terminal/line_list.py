@@ -30,7 +30,7 @@ def subtitle(line: LineSummary) -> str:
         return words
     if line.waiting_to_send:
         return f"{line.waiting_to_send} waiting to be sent"
-    return "" if line.safety_number_confirmed else "safety number not compared"
+    return "" if line.safety_number_confirmed else "number not compared"
 
 
 class LineRow(ListItem):
@@ -53,7 +53,9 @@ class LineRow(ListItem):
             yield Label(when, classes="line-when faint", markup=False)
         with Horizontal(classes="line-bottom"):
             yield Label(subtitle(line), classes="line-about", markup=False)
-            yield Label(f" {line.unread} " if line.unread else "", classes="line-unread", markup=False)
+            yield Label(
+                f"\u00a0{line.unread}\u00a0" if line.unread else "", classes="line-unread", markup=False
+            )
 
 
 class LineList(ListView):

@@ -13,7 +13,8 @@ import segno
 
 _QUIET_ZONE: Final = 2
 """Modules of white around the code. The standard asks for 4; readers manage with 2, which fit a screen."""
-_INK: Final = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
+# Blank is a no-break space: some of what shows text (SVG, web pages) drops ordinary ones at a line's begin.
+_INK: Final = {(False, False): "\u00a0", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 _BLACK_ON_WHITE: Final = "\x1b[38;5;16;48;5;231m"
 _RESET: Final = "\x1b[0m"
 

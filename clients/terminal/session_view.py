@@ -36,7 +36,7 @@ from clients.sdk.session.front import (
     TextDelivered,
     TextReceived,
 )
-from clients.terminal.base import CalmApp
+from clients.terminal.base import CalmApp, key
 from clients.terminal.composer import Composer
 from clients.terminal.conversation import Bubble
 from clients.terminal.display import duration, printable
@@ -66,7 +66,9 @@ _REASON_SENTENCES: Final = {
     EndReason.FORK: "The relay showed your two devices different things. The session has ended.",
     EndReason.NOT_JOINED: "The session did not begin.",
 }
-GONE_SENTENCE: Final = "Its keys and its texts are gone from this device. Nothing of it was written to disk."
+GONE_SENTENCE: Final = (
+    "Nothing of it was written to disk. The next key ends the process that held its keys and its texts."
+)
 
 
 async def run(session: SessionPort) -> None:
@@ -124,9 +126,9 @@ class SessionApp(CalmApp[None]):
     """The session's screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("f9", "end", "End the session"),
-        ("ctrl+q", "end", ""),
-        ("f8", "panic_now", "Wipe now"),
+        key("f9", "end", "End the session"),
+        key("ctrl+q", "end", ""),
+        key("f8", "panic_now", "Wipe now"),
     ]
 
     def __init__(
@@ -160,6 +162,7 @@ class SessionApp(CalmApp[None]):
     def on_mount(self) -> None:
         """Start the clock and listen."""
         self.query_one("#session-notice").display = False
+        self.query_one("#session-log").anchor()
         self._show_link(self._session.link)
         self.tick()
         self.set_interval(1.0, self.tick)
@@ -247,11 +250,7 @@ class SessionApp(CalmApp[None]):
     async def _add(self, bubble: Bubble) -> None:
         if self._over:
             return
-        log = self.query_one("#session-log", VerticalScroll)
-        at_end = log.is_vertical_scroll_end
-        await log.mount(bubble)
-        if at_end:
-            log.scroll_end(animate=False)
+        await self.query_one("#session-log").mount(bubble)
 
     # -- ending
 

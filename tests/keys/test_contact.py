@@ -125,8 +125,8 @@ def test_stale_or_future_bundle_is_genuine_but_not_contactable_now(days: int) ->
 @given(data=st.data())
 def test_changed_bundle_fails_closed(data: st.DataObject) -> None:
     encoded = bytearray(bundle(FIRST).encode())
-    # Left out is what other signatures protect: inbox, name and day that of the SignedBundle around this, and the
-    # KeyPackage's content its own.
+    # Left out is what other signatures protect: the SignedBundle's around this covers inbox, name and day,
+    # and the KeyPackage's own its content.
     at = data.draw(st.integers(min_value=0, max_value=33 + 2 + 154 + 2 + 140))
     encoded[at] ^= 1 << data.draw(st.integers(min_value=0, max_value=7))
     with pytest.raises((CodecError, AuthenticationError, ValidationError)):

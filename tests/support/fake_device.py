@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +49,7 @@ from clients.sdk.session.front import EndReason
 from clients.sdk.session.handle import SessionHandle, SessionResult
 from keys.certificates import UtcDay
 from keys.invitations import Invitation, InvitationError, parse_link
+from keys.passphrase import TEST_COST, Cost
 
 NOW = 1_795_000_000
 
@@ -153,6 +154,8 @@ class FakeDevice(Device):
         passphrase: str,
         display_name: str = "",
         therapist_token: str | None = None,
+        cost: Cost = TEST_COST,
+        time_scale: float = 1.0,
     ) -> FakeDevice:
         if home in cls.vaults:
             raise VaultTrouble("There is a vault in this folder already; it was left as it is.")
@@ -161,7 +164,7 @@ class FakeDevice(Device):
         return cls(home, cls.vaults[home])
 
     @classmethod
-    def open(cls, home: Path, passphrase: str) -> FakeDevice:
+    def open(cls, home: Path, passphrase: str, *, time_scale: float = 1.0) -> FakeDevice:
         if home not in cls.vaults:
             raise VaultTrouble("There is no vault in this folder.")
         vault = cls.vaults[home]
@@ -173,7 +176,15 @@ class FakeDevice(Device):
 
     @classmethod
     def import_from(
-        cls, path: Path, *, home: Path, passphrase: str, new_passphrase: str, relay_url: str | None = None
+        cls,
+        path: Path,
+        *,
+        home: Path,
+        passphrase: str,
+        new_passphrase: str,
+        relay_url: str | None = None,
+        cost: Cost = TEST_COST,
+        time_scale: float = 1.0,
     ) -> FakeDevice:
         if path.read_text() != f"export under {passphrase}":
             raise PassphraseRefused("This passphrase does not open the export.")
@@ -324,11 +335,8 @@ class FakeDevice(Device):
         self._set_offer(line, offer_id, OfferState.DECLINED)
 
     @asynccontextmanager
-    async def _online(self) -> AsyncIterator[FakeDevice]:
+    async def online(self) -> AsyncIterator[Device]:
         yield self
-
-    def online(self) -> AbstractAsyncContextManager[FakeDevice]:
-        return self._online()
 
     async def wait_online(self, timeout_seconds: float = 10.0) -> None:
         self._call("wait_online")
@@ -391,6 +399,7 @@ class FakeSessionHandle(SessionHandle):
         front: str = "",
         options: Mapping[str, str] | None = None,
         script: str | None = None,
+        session_seconds: int = 3000,
         timeout_seconds: float = 600.0,
     ) -> None:
         self.device._call("session start", (front, script, timeout_seconds))
