@@ -180,7 +180,7 @@ def _sign(old: GroupState, commit: Commit, authenticated_data: bytes) -> Authent
     )
     signature = sign_framed_content(
         old.suite,
-        old.signature_private.reveal(),
+        old.sign_with(),
         wire_format=WireFormat.PRIVATE_MESSAGE,
         content=content,
         group_context=old.context.to_bytes(),

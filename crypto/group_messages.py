@@ -43,7 +43,7 @@ def seal_application(
     )
     signature = sign_framed_content(
         state.suite,
-        state.signature_private.reveal(),
+        state.sign_with(),
         wire_format=WireFormat.PRIVATE_MESSAGE,
         content=content,
         group_context=state.context.to_bytes(),

@@ -16,6 +16,7 @@ from crypto.leaf_node import LeafNode
 from crypto.ratchet_tree import RatchetTree
 from crypto.secret_tree import RatchetPolicy, SecretTree
 from crypto.sensitive import Secret
+from crypto.signatures import Signer
 from crypto.suites import CipherSuite
 from crypto.tree_math import LeafIndex, NodeIndex
 
@@ -55,6 +56,13 @@ class GroupState:
     secret_tree: SecretTree = field(repr=False)
     ratchet_policy: RatchetPolicy = field(repr=False)
     signer: LeafIndex | None = None
+    _loaded: Signer | None = field(default=None, init=False, repr=False, compare=False)
+
+    def sign_with(self) -> Signer:
+        """Our signature key, loaded on first use: loading costs more than signing."""
+        if self._loaded is None:
+            self._loaded = self.suite.signer(self.signature_private.reveal())
+        return self._loaded
 
     def own_leaf_node(self) -> LeafNode:
         """Our leaf."""
