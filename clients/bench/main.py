@@ -33,10 +33,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     relay.add_argument("--connections", type=int, default=5_000, help="idle connections (default 5000)")
     relay.add_argument("--pairs", type=int, default=16, help="pairs that talk (default 16)")
     relay.add_argument("--window", type=int, default=16, help="messages of a pair under way (default 16)")
+    mls = kinds.add_parser(
+        "mls",
+        help="processor time, memory and size of state of the MLS core, beside mls-rs and ts-mls",
+        description="Application messages, KeyPackages, adds, joins and self-updates in groups of several"
+        " sizes, by this program and, where they are installed, by mls-rs and ts-mls.",
+        epilog="exit codes: 0 measured; 1 failed; 2 usage",
+    )
+    mls.add_argument("--json", action="store_true", help="for programs")
+    mls.add_argument("--sizes", default="2,8,64,256,1000", help="members, separated by commas")
+    mls.add_argument("--seconds", type=float, default=300, help="for one program at one size (default 300)")
     try:
         options = parser.parse_args(argv)
     except SystemExit as end:  # argparse has said what it had to say
         return end.code if isinstance(end.code, int) else 2
+    if options.kind == "mls":
+        return _mls(options)
     bounds = (
         (options.seconds, 0.1, 60),
         (options.connections, 1, 50_000),
@@ -60,6 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(json.dumps(result, indent=2) if options.json else as_text(result))
     return 0
+
+
+def _mls(options: argparse.Namespace) -> int:
+    """`amanat bench mls`."""
+    from clients.bench.mls import as_text, measure
+
+    parts = options.sizes.split(",")
+    if not all(part.isdecimal() and 2 <= int(part) <= 10_000 for part in parts):
+        print("amanat bench: --sizes wants numbers from 2 to 10000", file=sys.stderr)
+        return 2
+    result = measure(sizes=[int(part) for part in parts], seconds=options.seconds)
+    print(json.dumps(result, indent=2) if options.json else as_text(result))
+    return 1 if any("left_out" in figures for figures in result["results"]["amanat"].values()) else 0
 
 
 if __name__ == "__main__":

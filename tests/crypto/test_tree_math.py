@@ -60,3 +60,26 @@ def test_relations_that_do_not_exist_are_said() -> None:
         with pytest.raises(StateError):
             impossible()
     assert tree_math.node_width(0) == 0
+
+
+def test_the_tree_of_eight_leaves_is_the_one_drawn_in_the_rfc() -> None:
+    # RFC 9420 appendix C: leaves at even indices, parents between them.
+    assert [tree_math.leaf_to_node(LeafIndex(leaf)) for leaf in range(8)] == list(range(0, 16, 2))
+    assert [tree_math.is_leaf(NodeIndex(node)) for node in range(15)] == [node % 2 == 0 for node in range(15)]
+    assert [tree_math.node_to_leaf(NodeIndex(node)) for node in range(0, 15, 2)] == list(range(8))
+    assert [tree_math.level(NodeIndex(node)) for node in range(15)] == [
+        0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 2, 0, 1, 0,
+    ]  # fmt: skip
+    assert [tree_math.left(NodeIndex(node)) for node in (1, 3, 5, 7, 9, 11, 13)] == [0, 1, 4, 3, 8, 9, 12]
+    assert [tree_math.right(NodeIndex(node)) for node in (1, 3, 5, 7, 9, 11, 13)] == [2, 5, 6, 11, 10, 13, 14]
+    assert [tree_math.parent(NodeIndex(node), 8) for node in range(15) if node != 7] == [
+        1, 3, 1, 7, 5, 3, 5, 9, 11, 9, 7, 13, 11, 13,
+    ]  # fmt: skip
+    assert [tree_math.root(2**depth) for depth in range(5)] == [0, 1, 3, 7, 15]
+    assert [tree_math.node_width(2**depth) for depth in range(5)] == [1, 3, 7, 15, 31]
+
+
+@pytest.mark.parametrize("outside", [-1, 7, 8])
+def test_a_node_outside_of_the_tree_has_no_parent(outside: int) -> None:
+    with pytest.raises(StateError):
+        tree_math.parent(NodeIndex(outside), 4)
