@@ -20,14 +20,18 @@ from chatserver.store.protocol import (
     ChannelId,
     ChannelRef,
     Day,
+    Done,
+    ExpiryReport,
+    InboxId,
     Refused,
     TokenHash,
 )
 from chatserver.store.sqlite import SqliteStore, init_store
 from chatserver.wire import frames as f
 from chatserver.wire.errors import ErrorCode
-from chatserver.wire.ids import channel_id
+from chatserver.wire.ids import channel_id, inbox_challenge_content
 from chatserver.wire.limits import MAX_FRAME_BYTES, SUBPROTOCOL
+from keys import signing
 from support.relay import (
     LIVE,
     PATIENCE_SECONDS,
@@ -361,6 +365,14 @@ class FailingStore(MemoryStore):
         super().__init__(rng=seeded(2))
         self.fails: type[Exception] | None = None
 
+    async def expire(self, *, today: Day) -> ExpiryReport:
+        if self.fails is not None:
+            raise self.fails("secret detail")
+        return await super().expire(today=today)
+
+    async def ack_drop(self, inbox_id: InboxId, drop_id: bytes) -> Done:
+        raise ZeroDivisionError("secret detail")
+
     async def ack(
         self, channel_id: ChannelId, token_hash: TokenHash, seq: int, *, today: Day
     ) -> Acknowledged | Refused:
@@ -395,6 +407,54 @@ async def test_a_fault_while_catching_up_ends_that_connection_alone(kind: type[E
         (line,) = running.log
         assert "secret" not in line
         assert line.split()[0] == ("fault" if kind is ZeroDivisionError else "store_failed")
+
+
+@pytest.mark.asyncio
+async def test_a_fault_in_a_request_ends_that_connection_alone() -> None:
+    async with running_relay(store=FailingStore()) as running, running.client() as alice:
+        challenge = await alice.ask(f.InboxChallenge(request=1))
+        assert isinstance(challenge, f.Challenge)
+        seed = bytes(32)
+        identity = signing.public_key(seed)
+        content = inbox_challenge_content(challenge.nonce, identity)
+        signature = signing.sign(seed, signing.Label.INBOX_OPEN, content)
+        await alice.ask(f.InboxOpen(request=2, identity_key=identity, signature=signature))
+        await alice.say(f.InboxAck(request=3, drop_id=bytes(16)))
+        assert await alice.failure() == ErrorCode.INTERNAL
+        (line,) = running.log
+        assert line.startswith("fault module=chatserver.")
+        async with running.client() as bob:
+            await bob.attached(K, BOB)
+
+
+@pytest.mark.asyncio
+async def test_expiry_that_failed_is_tried_again() -> None:
+    store = FailingStore()
+    async with running_relay(store=store) as running:
+        store.fails = StoreError
+        await running.relay.sweep()
+        store.fails = None
+        await running.relay.sweep()
+        await running.relay.sweep()
+        assert [line.split()[0] for line in running.log] == ["store_failed", "expired"]
+
+
+@pytest.mark.asyncio
+async def test_shutdown_does_not_wait_for_a_slow_reader() -> None:
+    async with running_relay() as running:
+        await fill(running, 1_000)
+        raw = raw_socket()
+        raw.connect(("127.0.0.1", running.port))
+        raw.setblocking(False)
+        async with running.socket(sock=raw, max_queue=1) as slow:
+            client = Client(slow)
+            await client.greet()
+            await client.attached(K, BOB)
+            (peer,) = running.relay.peers
+            await until(lambda: peer.sender.blocked)
+            await running.server.stop()
+            await until(lambda: not running.relay.peers)
+            raw.close()
 
 
 @pytest.mark.asyncio

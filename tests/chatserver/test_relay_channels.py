@@ -587,6 +587,40 @@ async def test_r04_cells_that_come_while_a_reader_catches_up_keep_their_order() 
 
 
 @pytest.mark.asyncio
+async def test_r04_an_own_cell_deposited_while_catching_up_comes_as_a_digest_in_its_turn() -> None:
+    store = SlowReads()
+    async with running_relay(store=store) as running, running.client() as alice, running.client() as bob:
+        for number in range(20):
+            await alice.deposit(K, f"{number}")
+        await bob.attached(K, BOB)
+        await until(lambda: store.asked == 1)
+        stored = await bob.deposit(K, "mine")
+        assert isinstance(stored, f.Stored)
+        store.gate.set()
+        assert [text_of(await bob.push()) for _ in range(20)] == [str(number) for number in range(20)]
+        own = await bob.push()
+        assert isinstance(own, f.OwnCell)
+        assert (own.seq, own.digest) == (21, hashlib.sha256(body("mine")).digest())
+
+
+@pytest.mark.asyncio
+async def test_a_connection_reads_no_further_while_many_requests_wait_for_the_store() -> None:
+    store = SlowStore()
+    config = parse("[limits]\nrequests_in_flight = 2\n")
+    async with running_relay(config, store=store) as running, running.client() as alice:
+        frames = [alice.deposit_frame(K, str(number)) for number in range(6)]
+        for frame in frames:
+            await alice.say(frame)
+        await until(lambda: len(store.commits) == 2)
+        async with running.client() as bob:
+            await bob.attached(b"o" * 32, BOB)
+        assert len(store.commits) == 2
+        store.gate = True
+        answers = [await alice.answer(frame) for frame in frames]
+        assert [answer.seq for answer in answers if isinstance(answer, f.Stored)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.asyncio
 async def test_a_channel_begun_anew_supersedes_those_who_hold_the_old_one() -> None:
     async with running_relay() as running, running.client() as alice, running.client() as bob:
         old = await alice.attached(K, ALICE)
