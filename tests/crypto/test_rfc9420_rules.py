@@ -35,6 +35,7 @@ from crypto.rfc9420.external_extensions import ExternalSender, external_senders_
 from crypto.rfc9420.full_group import CommitFollowed, FullGroup, ProposalReceived, own_device
 from crypto.rfc9420.make import CommitOptions
 from crypto.rfc9420.messages import protect, protect_external, sign_content
+from crypto.rfc9420.psks import PskStore
 from crypto.rfc9420.state import Device as SharedDevice
 from crypto.rfc9420.successors import Predecessor, check_successor, linking_psk
 from crypto.sensitive import Secret
@@ -210,6 +211,21 @@ def test_the_same_psk_may_be_used_again_under_another_nonce(ring: Ring) -> None:
     assert isinstance(received, CommitFollowed)
     assert received.group is not None
     assert received.group.epoch_authenticator == made.group.epoch_authenticator
+
+
+def test_old_resumption_psks_go() -> None:
+    psks = PskStore(max_past_epochs=2)
+    for epoch in range(3):
+        psks.add_resumption(b"group", epoch, b"psk")
+    name = PreSharedKeyID(
+        psktype=PSKType.RESUMPTION,
+        usage=ResumptionPSKUsage.APPLICATION,
+        psk_group_id=b"group",
+        psk_nonce=NONCE,
+    )
+    with pytest.raises(ValidationError, match=r"psk\.unknown"):
+        psks.find(name)
+    assert psks.find(replace(name, psk_epoch=2)) == Secret(b"psk")
 
 
 def test_a_reference_must_be_known(ring: Ring) -> None:

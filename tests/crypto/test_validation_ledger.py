@@ -64,3 +64,43 @@ def test_the_ledger_names_test_files_in_which_the_rule_stands() -> None:
         for path in named:
             text = (ROOT / path).read_text().replace("\\", "")
             assert rule in text, f"{path} does not name {rule}"
+
+
+DEMAND = re.compile(r"^\| ([\d.]+|pq) \| (.+?) \| (.+?) \| (.+?) \|$")
+REFERENCE = re.compile(r"`([\w/]+\.py)::([\w.]+)`")
+SECTIONS = {"7.3", "8", "10", "12", "13", "pq"}
+
+
+def demands() -> list[tuple[str, str, str]]:
+    """Section, what enforces it, and what shows it."""
+    matches = [DEMAND.match(line) for line in LEDGER.read_text().splitlines()]
+    return [(match[1], match[3], match[4]) for match in matches if match is not None]
+
+
+def defined(path: str) -> set[str]:
+    """Names of a module's functions and classes, and of their methods after a dot."""
+    names: set[str] = set()
+    for node in ast.parse((ROOT / path).read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)}
+    return names
+
+
+def test_every_section_is_covered() -> None:
+    present = {section for section, _, _ in demands()}
+    assert all(any(have == want or have.startswith(f"{want}.") for have in present) for want in SECTIONS), (
+        present
+    )
+
+
+def test_every_reference_of_the_sections_table_resolves() -> None:
+    rules = set(rows())
+    for section, enforced, shown in demands():
+        for path, name in REFERENCE.findall(enforced + shown):
+            assert name in defined(path), f"{section}: {path} has no {name}"
+        for rule in re.findall(r"`([\w-]+\.[\w-]+|[PR]\d+)`", enforced):
+            assert rule in rules, f"{section}: no rule {rule}"
+        assert REFERENCE.search(shown) or shown.startswith("see "), f"{section}: nothing shows it"
+        assert all(path.startswith("tests/") for path, _ in REFERENCE.findall(shown)), section

@@ -123,3 +123,14 @@ def test_the_init_secret_of_an_external_commit_is_shared(code: int) -> None:
         receive_init_secret(algorithms, external_secret, kem_output[:-1])
     with pytest.raises(ValidationError, match=r"hpke\.public-key"):
         send_init_secret(algorithms, public[:-1], os.urandom)
+
+
+@pytest.mark.parametrize(
+    "public",
+    [b"\xff" * 1152 + bytes(32 + 32), PRODUCT.generate_key_pair(os.urandom)[1][:1184] + bytes(32), b"short"],
+    ids=["not-reduced", "small-order", "short"],
+)
+def test_a_public_key_that_fips_203_or_rfc_7748_refuses_is_refused(public: bytes) -> None:
+    for form in (PRODUCT.hpke, composed_hpke(PRODUCT)):
+        with pytest.raises(ValidationError, match=r"hpke\.public-key"):
+            form.seal(public, info=b"", aad=b"", plaintext=b"text", rng=os.urandom)
