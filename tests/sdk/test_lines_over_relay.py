@@ -373,7 +373,7 @@ async def test_r18_an_export_comes_back_as_a_new_leaf(tmp_path: Path) -> None:
         assert [message.text for message in imported.messages("sara")] == ["kept"]
         assert imported.line().phase is LinePhase.RETURNING
         imported.close()
-    # The old phone is lost. The peer answers after a random 0 to 60 minutes: its time runs 3,600 times as fast.
+    # The old phone is lost. The peer answers after 0 to 60 minutes; its time runs 3,600 times as fast.
     async with relay_again(tmp_path):
         therapist = Device.open(tmp_path / "therapist", PASSPHRASE, time_scale=3_600.0)
         returned = Device.open(tmp_path / "imported", PASSPHRASE, time_scale=3_600.0)

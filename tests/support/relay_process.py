@@ -98,7 +98,7 @@ class RelayProcess:
 @contextlib.asynccontextmanager
 async def relay(folder: Path, *, config: str = "") -> AsyncIterator[RelayProcess]:
     """A relay with a fresh store, running for the length of the block."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test waits for nothing else here
     process = RelayProcess(folder, config=config)
     await process.init()
     await process.start()

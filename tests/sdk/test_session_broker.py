@@ -1,0 +1,352 @@
+"""S1 on both brokers: which OFFER, JOIN and WELCOME count, what is repeated, and what is made anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from clients.sdk.line.events import ControlLost, ControlNotSent, ControlReceived, ItemId, LineOrder
+from clients.sdk.line.payloads import PayloadKind
+from clients.sdk.session.broker import (
+    JOIN_AGAIN_SECONDS,
+    OFFER_AGAIN_SECONDS,
+    SEND_AGAIN_SECONDS,
+    Action,
+    ClientBroker,
+    JoinedElsewhere,
+    SendOverLine,
+    TherapistBroker,
+    ToChild,
+)
+from clients.sdk.session.control import Kind, message
+from clients.sdk.session.rendezvous import (
+    HEARD_LATELY_SECONDS,
+    JOIN_VALID_SECONDS,
+    OFFER_FRESH_SECONDS,
+    JoinBody,
+    OfferBody,
+    OfferBook,
+    WelcomeBody,
+)
+from crypto.codec import CodecError
+from crypto.sensitive import Secret
+from support.session_world import seeded_rng
+
+SESSION = b"s" * 16
+CLIENT, THERAPIST = b"c" * 32, b"t" * 32
+PHONE, TABLET = b"p" * 16, b"b" * 16
+NOW = 1_000_000.0
+
+
+@dataclass
+class Orders:
+    """Places in the line, one after the other."""
+
+    seq: int = 0
+
+    def next(self) -> LineOrder:
+        self.seq += 1
+        return LineOrder(epoch=1, turn=0, seq=self.seq)
+
+
+@dataclass
+class Therapist:
+    """The therapist's broker, with the child and the line played by the test."""
+
+    broker: TherapistBroker = field(
+        default_factory=lambda: TherapistBroker(session_id=SESSION, peer_identity=CLIENT, now=NOW)
+    )
+    orders: Orders = field(default_factory=Orders)
+
+    def join(
+        self,
+        device: bytes = PHONE,
+        *,
+        session_id: bytes = SESSION,
+        identity: bytes = CLIENT,
+        valid_until: float = NOW + 60,
+        now: float = NOW,
+        mark: bytes = b"k",
+    ) -> list[Action]:
+        body = JoinBody(session_id=session_id, key_package=mark, seed=bytes(32), valid_until=int(valid_until))
+        effect = ControlReceived(
+            order=self.orders.next(),
+            sender_identity=identity,
+            sender_device=device,
+            kind=PayloadKind.JOIN,
+            utc_seconds=int(now),
+            body=Secret(body.encode()),
+        )
+        return self.broker.on_control(effect, now)
+
+
+def offers_in(actions: list[Action]) -> list[OfferBody]:
+    return [
+        OfferBody.decode(action.body)
+        for action in actions
+        if isinstance(action, SendOverLine) and action.kind is PayloadKind.OFFER
+    ]
+
+
+def marks_to_child(actions: list[Action]) -> list[bytes]:
+    return [
+        JoinBody.decode(action.message.part(0)).key_package
+        for action in actions
+        if isinstance(action, ToChild) and action.message.kind is Kind.JOIN
+    ]
+
+
+# -- the therapist
+
+
+def test_s1_the_offer_is_made_anew_until_the_client_is_heard() -> None:
+    broker = Therapist().broker
+    assert offers_in(broker.on_tick(NOW)) == [OfferBody(session_id=SESSION, time=int(NOW))]
+    assert broker.on_tick(NOW + 1) == []
+    assert len(offers_in(broker.on_tick(NOW + OFFER_AGAIN_SECONDS))) == 1
+    broker.on_child(message(Kind.HEARD), NOW + 20)
+    assert broker.on_tick(NOW + 100) == []
+    broker.on_child(message(Kind.QUIET), NOW + 200)
+    assert broker.on_tick(NOW + 201) == []
+    assert len(offers_in(broker.on_tick(NOW + 200 + OFFER_AGAIN_SECONDS))) == 1
+
+
+def test_s1_the_first_valid_join_wins() -> None:
+    therapist = Therapist()
+    # A JOIN that the child finds invalid wins nothing.
+    assert marks_to_child(therapist.join(TABLET, mark=b"bad")) == [b"bad"]
+    therapist.broker.on_child(message(Kind.REFUSED, "S3-seed"), NOW)
+    assert marks_to_child(therapist.join(PHONE, mark=b"good")) == [b"good"]
+    welcome = therapist.broker.on_child(message(Kind.WELCOME_MADE, b"w"), NOW)
+    assert welcome == [SendOverLine(kind=PayloadKind.WELCOME, body=b"w")]
+    # From now on the other device is joined elsewhere; the winner may repeat.
+    assert therapist.join(TABLET, mark=b"late") == []
+    assert marks_to_child(therapist.join(PHONE, mark=b"again")) == [b"again"]
+
+
+def test_s1_a_stale_join_is_ignored() -> None:
+    therapist = Therapist()
+    assert therapist.join(valid_until=NOW - 1) == []
+    assert therapist.join(session_id=b"x" * 16) == []
+    assert marks_to_child(therapist.join(valid_until=NOW)) == [b"k"]
+
+
+def test_s1_only_the_peers_join_counts() -> None:
+    therapist = Therapist()
+    assert therapist.join(identity=b"z" * 32) == []
+    garbage = ControlReceived(
+        order=therapist.orders.next(),
+        sender_identity=CLIENT,
+        sender_device=PHONE,
+        kind=PayloadKind.JOIN,
+        utc_seconds=0,
+        body=Secret(b"garbage"),
+    )
+    assert therapist.broker.on_control(garbage, NOW) == []
+
+
+def test_s2_a_join_while_the_client_is_heard_waits_until_it_falls_silent() -> None:
+    therapist = Therapist()
+    therapist.join()
+    therapist.broker.on_child(message(Kind.WELCOME_MADE, b"w"), NOW)
+    therapist.broker.on_child(message(Kind.HEARD), NOW)
+    assert therapist.join(mark=b"second", now=NOW + 1) == []
+    actions = therapist.broker.on_child(message(Kind.QUIET), NOW + 6)
+    assert marks_to_child(actions) == [b"second"]
+
+
+def test_s1_what_the_line_did_not_take_is_offered_again_and_what_it_lost_is_made_anew() -> None:
+    broker = Therapist().broker
+    (offer,) = broker.on_tick(NOW)
+    assert isinstance(offer, SendOverLine)
+    item = ItemId(b"1" * 16)
+    broker.sent(offer, item)
+    broker.on_control(ControlNotSent(item_id=item), NOW)
+    assert broker.on_tick(NOW + 0.1) == []
+    assert broker.on_tick(NOW + SEND_AGAIN_SECONDS) == [offer]
+    broker.sent(offer, item)
+    broker.on_control(ControlLost(item_id=item), NOW + 1)
+    assert len(offers_in(broker.on_tick(NOW + 1))) == 1
+
+
+def test_s1_a_lost_welcome_is_never_sealed_again() -> None:
+    therapist = Therapist()
+    therapist.broker.on_tick(NOW)
+    therapist.join()
+    (welcome,) = therapist.broker.on_child(message(Kind.WELCOME_MADE, b"w"), NOW)
+    assert isinstance(welcome, SendOverLine)
+    item = ItemId(b"2" * 16)
+    therapist.broker.sent(welcome, item)
+    therapist.broker.on_control(ControlLost(item_id=item), NOW)
+    for second in range(14):
+        assert welcome not in therapist.broker.on_tick(NOW + second)
+
+
+# -- the client
+
+
+@dataclass
+class Client:
+    """The client's broker; the book is fed first, as the engine does."""
+
+    offers: OfferBook = field(default_factory=OfferBook)
+    orders: Orders = field(default_factory=Orders)
+
+    def __post_init__(self) -> None:
+        self.broker = ClientBroker(offers=self.offers, peer_identity=THERAPIST)
+
+    def hear(
+        self,
+        kind: PayloadKind,
+        body: bytes,
+        *,
+        device: bytes = PHONE,
+        identity: bytes = THERAPIST,
+        now: float = NOW,
+        utc: float | None = None,
+        order: LineOrder | None = None,
+    ) -> list[Action]:
+        effect = ControlReceived(
+            order=order or self.orders.next(),
+            sender_identity=identity,
+            sender_device=device,
+            kind=kind,
+            utc_seconds=int(now if utc is None else utc),
+            body=Secret(body),
+        )
+        if kind is PayloadKind.OFFER and identity == THERAPIST:
+            self.offers.hear(
+                OfferBody.decode(body),
+                order=effect.order,
+                sender_device=device,
+                utc_seconds=effect.utc_seconds,
+                now=now,
+            )
+        return self.broker.on_control(effect, now)
+
+    def offer(
+        self,
+        session_id: bytes = SESSION,
+        *,
+        time: float = NOW,
+        device: bytes = PHONE,
+        now: float = NOW,
+        utc: float | None = None,
+        order: LineOrder | None = None,
+    ) -> list[Action]:
+        body = OfferBody(session_id=session_id, time=int(time)).encode()
+        return self.hear(PayloadKind.OFFER, body, device=device, now=now, utc=utc, order=order)
+
+    def welcome(self, session_id: bytes = SESSION, *, device: bytes = PHONE) -> list[Action]:
+        body = WelcomeBody(session_id=session_id, welcome=b"w", seed=bytes(32)).encode()
+        return self.hear(PayloadKind.WELCOME, body, device=device)
+
+
+def joins_in(actions: list[Action]) -> list[bytes]:
+    return [
+        action.message.part(0)
+        for action in actions
+        if isinstance(action, ToChild) and action.message.kind is Kind.MAKE_JOIN
+    ]
+
+
+def test_s1_the_first_offer_for_a_time_in_line_order_wins() -> None:
+    client = Client()
+    first, second = client.orders.next(), client.orders.next()
+    # Heard in the wrong order, decided by the order of the line.
+    assert joins_in(client.offer(b"B" * 16, device=TABLET, order=second)) == [b"B" * 16]
+    assert joins_in(client.offer(b"A" * 16, device=PHONE, order=first)) == [b"A" * 16]
+    assert joins_in(client.offer(b"C" * 16, device=TABLET, order=client.orders.next())) == []
+
+
+def test_s1_a_later_offer_replaces_an_earlier_one() -> None:
+    client = Client()
+    client.offer(b"A" * 16, time=NOW - 50)
+    assert joins_in(client.offer(b"B" * 16, time=NOW)) == [b"B" * 16]
+    assert joins_in(client.offer(b"A" * 16, time=NOW - 50)) == []
+
+
+def test_s1_the_join_is_made_anew_until_it_is_answered() -> None:
+    client = Client()
+    assert joins_in(client.offer()) == [SESSION]
+    assert client.broker.on_child(message(Kind.JOIN_MADE, b"j"), NOW) == [
+        SendOverLine(kind=PayloadKind.JOIN, body=b"j")
+    ]
+    assert joins_in(client.broker.on_tick(NOW + 5)) == []
+    assert joins_in(client.broker.on_tick(NOW + JOIN_AGAIN_SECONDS)) == [SESSION]
+    assert client.welcome()
+    client.broker.on_child(message(Kind.ENTERED), NOW)
+    assert joins_in(client.broker.on_tick(NOW + 300)) == []
+
+
+def test_s1_a_lost_join_is_made_anew_not_sealed_again() -> None:
+    client = Client()
+    client.offer()
+    (join,) = client.broker.on_child(message(Kind.JOIN_MADE, b"j"), NOW)
+    assert isinstance(join, SendOverLine)
+    client.broker.sent(join, ItemId(b"3" * 16))
+    client.broker.on_control(ControlLost(item_id=ItemId(b"3" * 16)), NOW + 1)
+    actions = client.broker.on_tick(NOW + 1)
+    assert joins_in(actions) == [SESSION]
+    assert join not in actions
+
+
+def test_s1_joined_on_another_device_is_shown() -> None:
+    client = Client()
+    client.offer()
+    join = JoinBody(session_id=SESSION, key_package=b"k", seed=bytes(32), valid_until=0).encode()
+    assert client.hear(PayloadKind.JOIN, join, identity=CLIENT, device=TABLET) == [JoinedElsewhere()]
+
+
+def test_s4_a_welcome_counts_only_from_the_device_of_the_winning_offer() -> None:
+    client = Client()
+    client.offer()
+    assert client.welcome(device=TABLET) == []
+    assert client.welcome(b"x" * 16) == []
+    (action,) = client.welcome()
+    assert isinstance(action, ToChild)
+    assert action.message.kind is Kind.WELCOME
+
+
+def test_s1_an_old_offer_is_not_joined() -> None:
+    client = Client()
+    late = NOW + OFFER_FRESH_SECONDS + 1
+    assert joins_in(client.offer(now=late, utc=late)) == []
+    assert client.offers.current(late) is None
+
+
+def test_s1_valid_until_is_in_the_therapists_clock_as_estimated_from_the_offer() -> None:
+    client = Client()
+    # The therapist's clock is an hour ahead of ours; its OFFER first lay in the channel for 30 seconds.
+    client.offer(time=NOW + 3_600, now=NOW + 30, utc=NOW + 3_600)
+    actions = client.offer(time=NOW + 3_600, now=NOW + 40, utc=NOW + 3_640)
+    assert joins_in(actions) == []
+    (action,) = client.broker.on_tick(NOW + 60)
+    assert isinstance(action, ToChild)
+    assert action.message.number(1) == NOW + 3_660
+
+
+def test_an_offer_is_shown_as_present_for_a_minute() -> None:
+    client = Client()
+    client.offer()
+    assert client.offers.heard_lately(NOW + HEARD_LATELY_SECONDS)
+    assert not client.offers.heard_lately(NOW + HEARD_LATELY_SECONDS + 1)
+
+
+@pytest.mark.parametrize("body", [OfferBody, JoinBody, WelcomeBody])
+def test_bodies_refuse_what_does_not_parse(body: type[OfferBody | JoinBody | WelcomeBody]) -> None:
+    rng = seeded_rng(3)
+    for length in range(40):
+        with pytest.raises(CodecError):
+            body.decode(b"\xff" * length if length != 24 else rng(23))
+
+
+def test_bodies_round_trip() -> None:
+    offer = OfferBody(session_id=SESSION, time=5)
+    join = JoinBody(session_id=SESSION, key_package=b"kp", seed=b"q" * 32, valid_until=JOIN_VALID_SECONDS)
+    welcome = WelcomeBody(session_id=SESSION, welcome=b"w", seed=b"q" * 32)
+    assert OfferBody.decode(offer.encode()) == offer
+    assert JoinBody.decode(join.encode()) == join
+    assert WelcomeBody.decode(welcome.encode()) == welcome
+    assert "qqqq" not in repr(join) + repr(welcome)
