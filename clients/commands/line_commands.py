@@ -7,13 +7,16 @@ import asyncio
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clients.commands.command import Command, add_line_argument, offline_codes, online_codes
 from clients.commands.context import Context
-from clients.sdk.device import Device
 from clients.sdk.errors import AmanatError, EmptyText, ExitCode, UsageError
 from clients.sdk.model import LineMessage, LineName, LineSummary, MessageArrived, MessageKind, MessageState
+
+if TYPE_CHECKING:
+    # Only for annotations: `amanat crisis` and `--help` must not load the network's code.
+    from clients.sdk.device import Device
 
 _SETTLE_SECONDS: Final = 30.0
 _Show = Callable[[LineName, LineMessage], None]

@@ -6,14 +6,17 @@ import argparse
 import asyncio
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clients.commands.command import Command, add_line_argument, offline_codes, online_codes
 from clients.commands.context import Context
 from clients.commands.times import FORMS, format_time, parse_time
-from clients.sdk.device import Device
 from clients.sdk.errors import AmanatError, ExitCode, UnknownOffer, UsageError
 from clients.sdk.model import LineName, Offer
+
+if TYPE_CHECKING:
+    # Only for annotations: `amanat crisis` and `--help` must not load the network's code.
+    from clients.sdk.device import Device
 
 _SETTLE_SECONDS: Final = 30.0
 

@@ -6,14 +6,17 @@ import argparse
 import asyncio
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clients.commands.command import Command, add_line_argument, online_codes
 from clients.commands.context import Context, MissingPrerequisite
 from clients.sdk.errors import AmanatError, ExitCode
 from clients.sdk.model import Role
 from clients.sdk.session.front import EndReason
-from clients.sdk.session.handle import SCRIPTED, TERMINAL, SessionResult
+
+if TYPE_CHECKING:
+    # Only for annotations: `amanat crisis` and `--help` must not load the network's code.
+    from clients.sdk.session.handle import SessionResult
 
 DEFAULT_TIMEOUT_SECONDS: Final = 600.0
 
@@ -56,6 +59,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _session(context: Context, arguments: argparse.Namespace) -> int:
+    from clients.sdk.session.handle import SCRIPTED, TERMINAL
+
     script = None if arguments.script is None else _read_script(arguments.script)
     if script is None and not (context.interactive and context.out.isatty()):
         raise MissingPrerequisite("A live session needs a terminal, or a script (--script FILE).")

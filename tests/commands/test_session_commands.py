@@ -1,0 +1,149 @@
+"""`offer`, `offers`, `cancel`, `decline`, `session`, `open`, and times as people type them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clients.commands.session_command import end_sentence
+from clients.commands.times import parse_time
+from clients.sdk.errors import ExitCode, RelayUnreachable, TimedOut, UsageError
+from clients.sdk.model import OfferState, Role
+from clients.sdk.session.front import EndReason
+from support.fake_device import NOW, session_result
+
+
+def test_appointment_from_offer_to_cancel(world: Any) -> None:
+    vault = world.vault(Role.THERAPIST)
+    vault.add_line("client")
+    made = world.json("offer", "--at", "+2h")
+    assert made["at"] == NOW + 7_200
+    assert world.json("offers")["offers"] == [made]
+    assert world.run("offers") == 0
+    assert made["id"][:8] in world.out
+    assert world.run("cancel", "zz") == ExitCode.USAGE
+    assert world.run("cancel", made["id"]) == 0
+    assert vault.lines["client"].offers[0].state is OfferState.CANCELLED
+
+
+def test_client_declines(world: Any) -> None:
+    therapist = world.vault(Role.THERAPIST)
+    therapist.add_line("x")
+    world.json("offer", "--at", "+1d")
+    client = world.vault(Role.CLIENT)
+    client.add_line("x").offers.extend(therapist.lines["x"].offers)
+    assert world.run("offer", "--at", "+1d") == ExitCode.USAGE
+    assert world.run("decline", client.lines["x"].offers[0].offer_id) == 0
+    assert client.lines["x"].offers[0].state is OfferState.DECLINED
+
+
+def test_offer_without_a_relay_goes_out_later(world: Any) -> None:
+    vault = world.vault(Role.THERAPIST)
+    vault.add_line("client")
+    vault.trouble["settle"] = RelayUnreachable("https://relay.example.org")
+    assert world.run("offer", "--at", "+2h") == 0
+    assert "goes out with the next connection" in world.err
+
+
+def local(text: str) -> int:
+    return int(datetime.fromisoformat(text).astimezone().timestamp())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("+30m", NOW + 1_800),
+        ("+2h", NOW + 7_200),
+        ("+1d", NOW + 86_400),
+        ("2026-12-24T15:00:00Z", 1_798_124_400),
+        ("2026-12-24 20:00+05:00", 1_798_124_400),
+        ("2026-12-24 15:00", local("2026-12-24 15:00")),
+    ],
+)
+def test_times_that_people_type(text: str, seconds: int) -> None:
+    assert parse_time(text, NOW) == seconds
+
+
+@pytest.mark.parametrize("text", ["00:00", "7:05", "23:59"])
+def test_time_of_day_is_the_next_one(text: str) -> None:
+    seconds = parse_time(text, NOW)
+    assert NOW < seconds <= NOW + 86_400
+    assert datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M") == text.zfill(5)
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "25:00", "+2w", "2026-13-01", "12:60"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a time"):
+        parse_time(text, NOW)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    path = tmp_path / "script.json"
+    path.write_text('{"turns": [["client", "سلام"]]}', encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (EndReason.ENDED, ExitCode.OK),
+        (EndReason.PANIC, ExitCode.OK),
+        (EndReason.PEER_SILENT, ExitCode.TIMED_OUT),
+        (EndReason.NOT_JOINED, ExitCode.TIMED_OUT),
+        (EndReason.FORK, ExitCode.DECISION_NEEDED),
+        (EndReason.RELAY_REFUSED, ExitCode.FAILED),
+    ],
+)
+def test_scripted_session_and_how_it_ended(
+    world: Any, script: str, reason: EndReason, code: ExitCode
+) -> None:
+    vault = world.vault(Role.THERAPIST)
+    vault.add_line("client")
+    vault.session_result = session_result(reason)
+    assert world.run("session", "--script", script, "--timeout", "12") == code
+    assert end_sentence(reason) in world.out
+    content = Path(script).read_text(encoding="utf-8")
+    assert ("session start", ("clients.sdk.session.scripted:run", content, 12.0)) in vault.calls
+    assert ("session closed", None) in vault.calls
+
+
+def test_session_for_programs(world: Any, script: str) -> None:
+    vault = world.vault()
+    vault.add_line("Dr Sara")
+    vault.session_result = session_result()
+    assert world.json("session", "--script", script) == {
+        "reason": "ended",
+        "sent": 3,
+        "received": 2,
+        "seconds": 61.5,
+        "cells_sent": 62,
+        "cells_received": 61,
+        "reports": [],
+    }
+
+
+def test_session_that_nobody_joins_times_out(world: Any, script: str) -> None:
+    vault = world.vault()
+    vault.add_line("Dr Sara")
+    vault.trouble["session start"] = TimedOut("Nobody joined in time.")
+    assert world.run("session", "--script", script) == ExitCode.TIMED_OUT
+    assert "Nobody joined in time." in world.err
+
+
+def test_session_needs_a_terminal_or_a_script(world: Any) -> None:
+    world.vault().add_line("Dr Sara")
+    assert world.run("session") == ExitCode.MISSING_PREREQUISITE
+    assert world.run("session", "--script", "no such file") == ExitCode.MISSING_PREREQUISITE
+
+
+def test_app_needs_a_terminal(world: Any) -> None:
+    assert world.run("open") == ExitCode.MISSING_PREREQUISITE
+
+
+@pytest.mark.parametrize("reason", list(EndReason))
+def test_every_end_has_a_sentence(reason: EndReason) -> None:
+    assert end_sentence(reason).endswith(".")
