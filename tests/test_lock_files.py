@@ -49,6 +49,11 @@ def test_what_is_wanted_is_locked() -> None:
     assert set(wanted("run.in")) | set(wanted("test.in")) <= set(locked("test.txt"))
 
 
+def test_what_the_test_script_calls_is_locked() -> None:
+    called = {"ruff", "mypy", "import-linter", "pytest", "pytest-asyncio", "pytest-cov", "hypothesis"}
+    assert called <= set(locked("test.txt"))
+
+
 def test_the_checks_run_on_the_versions_that_people_run() -> None:
     run, test = locked("run.txt"), locked("test.txt")
     assert {name: test.get(name) for name in run} == run
