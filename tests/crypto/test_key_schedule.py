@@ -73,8 +73,8 @@ def test_only_a_commit_enters_the_transcript() -> None:
         next_confirmed_transcript_hash(PRODUCT, b"", Member(leaf=LeafIndex(0)).sign(b"x"))
 
 
-# What follows derives the schedule a second time from the RFC's text, with nothing of ours but the sizes: SHA-384
-# and AES-256 are those of 0xF002.
+# What follows derives the schedule a second time from the RFC's text, with nothing of ours but the sizes:
+# SHA-384 and AES-256 are those of 0xF002.
 
 NH = 48
 
