@@ -380,7 +380,7 @@ class Engine:
 
     def offer_book(self, line_id: bytes) -> OfferBook:
         """What the therapist has offered on a line since this device was opened."""
-        return self._offers.setdefault(line_id, OfferBook())
+        return self._offers.setdefault(line_id, OfferBook(self.clock.scale))
 
     def offered_now(self, line_id: bytes) -> bool:
         """Whether the therapist is waiting in a session right now, as far as is known."""

@@ -50,6 +50,11 @@ class EngineSessionLine:
         """What the therapist has offered since this device came online."""
         return self._engine.offer_book(self._line_id)
 
+    @property
+    def scale(self) -> float:
+        """Of the device's clock."""
+        return self._engine.clock.scale
+
     def now(self) -> float:
         """UTC seconds, as the line's payloads have them."""
         return self._engine.clock.now()

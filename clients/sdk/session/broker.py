@@ -21,6 +21,7 @@ from clients.sdk.line.events import ControlLost, ControlNotSent, ControlPlaced, 
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.session.control import Kind, Message, message
 from clients.sdk.session.rendezvous import (
+    JOIN_VALID_SECONDS,
     HeardOffer,
     JoinBody,
     OfferBody,
@@ -85,7 +86,8 @@ class Broker(Protocol):
 class Outbox:
     """What was given to the line, and what it did not take."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float) -> None:
+        self._send_again = SEND_AGAIN_SECONDS * scale
         self._on_line: dict[bytes, SendOverLine] = {}
         self._again: deque[tuple[float, SendOverLine]] = deque(maxlen=MAX_SEND_AGAIN)
 
@@ -99,7 +101,7 @@ class Outbox:
         if action is None:
             return None
         if isinstance(effect, ControlNotSent):
-            self._again.append((now + SEND_AGAIN_SECONDS, action))
+            self._again.append((now + self._send_again, action))
         return action if isinstance(effect, ControlLost) else None
 
     def due(self, now: float) -> list[Action]:
@@ -122,12 +124,14 @@ class TherapistBroker:
         session_id: 16 fresh random bytes.
         peer_identity: The client's identity key.
         now: UTC seconds; becomes the OFFER's time.
+        scale: How much faster than real time `now` goes (`Clock.scale`); repeats keep to real time.
     """
 
-    def __init__(self, *, session_id: bytes, peer_identity: bytes, now: float) -> None:
+    def __init__(self, *, session_id: bytes, peer_identity: bytes, now: float, scale: float = 1.0) -> None:
+        self._offer_again = OFFER_AGAIN_SECONDS * scale
         self._offer = OfferBody(session_id=session_id, time=int(now))
         self._peer_identity = peer_identity
-        self._outbox = Outbox()
+        self._outbox = Outbox(scale)
         self._offer_due = now
         self._heard = False
         self._winner: bytes | None = None
@@ -142,7 +146,7 @@ class TherapistBroker:
         """See `Broker`."""
         actions = self._outbox.due(now)
         if not self._heard and now >= self._offer_due:
-            self._offer_due = now + OFFER_AGAIN_SECONDS
+            self._offer_due = now + self._offer_again
             self._outbox.drop(PayloadKind.OFFER)
             actions.append(SendOverLine(kind=PayloadKind.OFFER, body=self._offer.encode()))
         return actions
@@ -176,7 +180,7 @@ class TherapistBroker:
             case Kind.HEARD:
                 self._heard, self._held = True, None
             case Kind.QUIET:
-                self._heard, self._offer_due = False, now + OFFER_AGAIN_SECONDS
+                self._heard, self._offer_due = False, now + self._offer_again
                 held, self._held = self._held, None
                 if held is not None:
                     return self._on_join(*held, now)
@@ -203,12 +207,15 @@ class ClientBroker:
     Args:
         offers: What was heard on the line; kept up to date by its owner before `on_control` is called.
         peer_identity: The therapist's identity key.
+        scale: As for `TherapistBroker`.
     """
 
-    def __init__(self, *, offers: OfferBook, peer_identity: bytes) -> None:
+    def __init__(self, *, offers: OfferBook, peer_identity: bytes, scale: float = 1.0) -> None:
+        self._join_again = JOIN_AGAIN_SECONDS * scale
+        self._join_valid = int(JOIN_VALID_SECONDS * scale)
         self._offers = offers
         self._peer_identity = peer_identity
-        self._outbox = Outbox()
+        self._outbox = Outbox(scale)
         self._heard = False
         self._joined: HeardOffer | None = None
         self._join_due = 0.0
@@ -226,10 +233,13 @@ class ClientBroker:
             return actions
         if self._joined is None or offer.session_id != self._joined.session_id or now >= self._join_due:
             self._joined = offer
-            self._join_due = now + JOIN_AGAIN_SECONDS
+            self._join_due = now + self._join_again
             self._outbox.drop(PayloadKind.JOIN)
             therapist_now = int(now) + offer.clock_difference
-            actions.append(ToChild(message=message(Kind.MAKE_JOIN, offer.session_id, therapist_now)))
+            valid_until = therapist_now + self._join_valid
+            actions.append(
+                ToChild(message=message(Kind.MAKE_JOIN, offer.session_id, therapist_now, valid_until))
+            )
         return actions
 
     def on_control(self, effect: ControlEffect, now: float) -> list[Action]:

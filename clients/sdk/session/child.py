@@ -123,7 +123,11 @@ class Child:
 
     def _make_join(self, content: Message) -> None:
         join = prepare_join(
-            session_id=content.part(0), therapist_now=content.number(1), suite=self._suite, rng=os.urandom
+            session_id=content.part(0),
+            therapist_now=content.number(1),
+            valid_until=content.number(2),
+            suite=self._suite,
+            rng=os.urandom,
         )
         self._joins.append(join)
         self._send(message(Kind.JOIN_MADE, join.body.encode()))

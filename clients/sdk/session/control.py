@@ -28,7 +28,7 @@ class Kind(IntEnum):
     START = 0x01
     """The first message: see `StartInfo`."""
     MAKE_JOIN = 0x02
-    """session id, therapist's clock (decimal): make a KeyPackage and answer JOIN_MADE."""
+    """session id, therapist's clock, end of validity in it: make a KeyPackage and answer JOIN_MADE."""
     JOIN = 0x03
     """JOIN's body: make the group and answer WELCOME_MADE, or REFUSED."""
     WELCOME = 0x04

@@ -70,18 +70,25 @@ class SessionJoin:
 
 
 def prepare_join(
-    *, session_id: bytes, therapist_now: int, suite: CipherSuite, rng: Callable[[int], bytes]
+    *,
+    session_id: bytes,
+    therapist_now: int,
+    valid_until: int | None = None,
+    suite: CipherSuite,
+    rng: Callable[[int], bytes],
 ) -> SessionJoin:
     """Make the client's KeyPackage and seed.
 
     Args:
         session_id: Of the winning OFFER.
         therapist_now: UTC seconds of the therapist's clock, estimated from OFFER.
+        valid_until: In the same clock; `JOIN_VALID_SECONDS` later unless given.
         suite: 0xF002 in the product.
         rng: Source of randomness.
     """
     seed = rng(32)
-    valid_until = therapist_now + JOIN_VALID_SECONDS
+    if valid_until is None:
+        valid_until = therapist_now + JOIN_VALID_SECONDS
     bundle = generate_key_package(
         suite=suite,
         signature_private=seed,

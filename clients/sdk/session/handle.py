@@ -77,6 +77,11 @@ class SessionLine(Protocol):
         """What the therapist has offered."""
         ...
 
+    @property
+    def scale(self) -> float:
+        """How much faster than real time `now` goes."""
+        ...
+
     def now(self) -> float:
         """UTC seconds of the line's payloads."""
         ...
@@ -275,8 +280,13 @@ class SessionHandle:
     def _make_broker(self, session_id: bytes) -> Broker:
         peer_identity = self._line.peer_identity
         if self._line.role is Role.THERAPIST:
-            return TherapistBroker(session_id=session_id, peer_identity=peer_identity, now=self._line.now())
-        return ClientBroker(offers=self._line.offers, peer_identity=peer_identity)
+            return TherapistBroker(
+                session_id=session_id,
+                peer_identity=peer_identity,
+                now=self._line.now(),
+                scale=self._line.scale,
+            )
+        return ClientBroker(offers=self._line.offers, peer_identity=peer_identity, scale=self._line.scale)
 
     async def _broke(self, broker: Broker) -> None:
         """Run the broker on the line's effects and on the clock."""

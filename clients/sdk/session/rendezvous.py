@@ -138,7 +138,9 @@ class OfferBook:
     who comes back after a crash offers anew (S2).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float = 1.0) -> None:
+        self._fresh_seconds = OFFER_FRESH_SECONDS * scale
+        self._lately_seconds = HEARD_LATELY_SECONDS * scale
         self._by_time: dict[int, HeardOffer] = {}
         self._heard_at = 0.0
 
@@ -179,13 +181,13 @@ class OfferBook:
     def current(self, now: float) -> HeardOffer | None:
         """The OFFER to join: the newest one that is not too old by its sender's clock."""
         newest = max(self._by_time.values(), key=lambda offer: offer.time, default=None)
-        if newest is None or now + newest.clock_difference - newest.time > OFFER_FRESH_SECONDS:
+        if newest is None or now + newest.clock_difference - newest.time > self._fresh_seconds:
             return None
         return newest
 
     def heard_lately(self, now: float) -> bool:
         """Whether an OFFER was read within the last minute: a waiting therapist repeats it more often."""
-        return self.current(now) is not None and now - self._heard_at <= HEARD_LATELY_SECONDS
+        return self.current(now) is not None and now - self._heard_at <= self._lately_seconds
 
     def accepts_welcome(self, body: WelcomeBody, *, sender_device: bytes, session_id: bytes) -> bool:
         """S4: a WELCOME counts only from the device of the winning OFFER, for the session that was joined."""
