@@ -1,0 +1,150 @@
+"""mls-rs and ours in one group, each in both roles, on cipher suite 1.
+
+The binding shows neither epoch authenticators nor Update proposals: after every step the exported secrets are
+compared, and a self-update commit of mls-rs, which all others must be able to follow, stands for the rest.
+Its handshake messages are PublicMessages, so our side is the FullGroup, which reads and writes both kinds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from functools import partial
+
+import pytest
+
+from crypto.suites import suite
+from support.peer import Peer, PeerRefused
+from support.peer_circle import Circle, random_life
+from support.peer_ours import FullPeer
+from support.peer_rs import RsPeer
+
+pytestmark = pytest.mark.usefixtures("rs")
+
+PUBLIC_OR_NOT = pytest.mark.parametrize("public", [False, True], ids=["private", "public"])
+BOTH_ROLES = pytest.mark.parametrize(("creator", "other"), [("full", "mls-rs"), ("mls-rs", "full")])
+
+
+class Maker:
+    """Makes members by kind; ``public`` says which handshake messages ours send."""
+
+    def __init__(
+        self, *, public: bool = False, keep_skipped: int = 0, tree_in_welcome: bool = True, path: bool = False
+    ) -> None:
+        self.public = public
+        self.keep_skipped = keep_skipped
+        self.tree_in_welcome = tree_in_welcome
+        self.path = path
+        self.rng = random.Random(9420).randbytes
+        self._names = itertools.count()
+
+    def __call__(self, kind: str) -> Peer:
+        name = b"%s %d" % (kind.encode(), next(self._names))
+        if kind == "mls-rs":
+            return RsPeer(name, tree_in_welcome=self.tree_in_welcome)
+        return FullPeer(
+            suite(1),
+            name,
+            self.rng,
+            keep_skipped=self.keep_skipped,
+            public=self.public,
+            path_always=self.path,
+        )
+
+
+@PUBLIC_OR_NOT
+@BOTH_ROLES
+def test_a_life_in_steps(creator: str, other: str, public: bool) -> None:
+    """Create, add one, add several, update, remove the creator at index 0, re-add, remove from both sides."""
+    make = Maker(public=public)
+    circle = Circle(make(creator))
+    assert circle.change(0, adds=[make(other)]) == [1]
+    circle.texts()
+    circle.change(1)
+    circle.change(0)
+    assert circle.change(1, adds=[make(creator), make(other), make(creator)]) == [2, 3, 4]
+    circle.texts()
+    circle.change(4)
+    circle.change(3, removes=[0])
+    circle.check_locked_out(circle.removed[-1])
+    circle.texts()
+    assert circle.change(1, adds=[make(creator)]) == [0]
+    circle.texts()
+    circle.change(0, removes=[1, 3])
+    circle.texts()
+    assert circle.change(2, adds=[make(other), make(other)]) == [1, 3]
+    circle.change(3, removes=[4])
+    circle.texts()
+    circle.change(3, removes=[0, 1, 2])
+    assert list(circle.peers) == [3]
+    for removed in circle.removed:
+        circle.check_locked_out(removed)
+
+
+@pytest.mark.parametrize("path", [False, True])
+@pytest.mark.parametrize("size", range(2, 9))
+def test_remove_every_index(size: int, path: bool) -> None:
+    """Groups of 2 to 8: each leaf, 0 and the creator among them, is removed by either side and put back."""
+    make = Maker(path=path)
+    kinds = ("full", "mls-rs")
+    for first in (0, 1):
+        circle = Circle(make(kinds[first]))
+        circle.change(0, adds=[make(kinds[(first + n) % 2]) for n in range(1, size)])
+        for victim in range(size):
+            committer = (victim + 1) % size
+            kind = circle.peers[victim].kind
+            circle.change(committer, removes=[victim])
+            circle.check_locked_out(circle.removed.pop())
+            inviter = (victim + 2) % size if size > 2 else committer
+            assert circle.admit(inviter, partial(make, kind)) == victim
+        circle.texts()
+
+
+@pytest.mark.parametrize("inviter", ["full", "mls-rs"])
+def test_join_without_the_tree_in_the_welcome(inviter: str) -> None:
+    make = Maker(tree_in_welcome=False)
+    circle = Circle(make(inviter))
+    circle.change(0, adds=[make("full"), make("mls-rs"), make("full")], tree_in_welcome=False)
+    circle.texts()
+    circle.change(0, removes=[1])
+    circle.change(0, adds=[make("mls-rs"), make("full")], tree_in_welcome=False)
+    circle.texts()
+
+
+def test_application_messages_out_of_order_and_with_losses() -> None:
+    make = Maker(keep_skipped=10)
+    circle = Circle(make("full"))
+    circle.change(0, adds=[make("mls-rs"), make("full"), make("mls-rs")])
+    for sender in circle.peers:
+        sent = [circle.peers[sender].protect(b"text %d" % n, b"data") for n in range(9)]
+        for leaf, receiver in circle.peers.items():
+            if leaf == sender:
+                continue
+            for n in (2, 0, 6, 5, 1, 8):  # 3, 4 and 7 are lost
+                circle.check_text(receiver.process(sent[n], sender), sender, b"text %d" % n)
+            for replayed in (2, 6, 8):
+                with pytest.raises(PeerRefused):
+                    receiver.process(sent[replayed], sender)
+    circle.texts()
+    circle.change(1)
+    circle.texts()
+
+
+def life(seed: int, *, public: bool) -> None:
+    make = Maker(public=public)
+    circle = Circle(make("full"))
+    circle.change(0, adds=[make("mls-rs"), make("full"), make("mls-rs")])
+    counts = random_life(circle, make, ("full", "mls-rs"), seed=seed, epochs=200)
+    assert min(counts.values()) > 10
+
+
+@PUBLIC_OR_NOT
+def test_two_hundred_random_epochs(public: bool) -> None:
+    life(int(public), public=public)
+
+
+@pytest.mark.long
+@PUBLIC_OR_NOT
+@pytest.mark.parametrize("seed", range(10, 20))
+def test_two_hundred_random_epochs_often(seed: int, public: bool) -> None:
+    life(seed, public=public)
