@@ -148,6 +148,7 @@ async def _follow(device: Device, show: _Show) -> int:
     async for event in device.events():
         if isinstance(event, MessageArrived):
             show(event.line, event.message)
+            device.mark_read(event.line)
             count += 1
     return count
 
@@ -162,6 +163,7 @@ async def _receive_once(device: Device, show: _Show, *, idle_seconds: float) -> 
     for line, message in device.new_messages():
         show(line, message)
         device.mark_told(line, [message.item_id])
+        device.mark_read(line)
         count += 1
     if trouble is not None:
         raise trouble

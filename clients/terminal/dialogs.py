@@ -22,6 +22,10 @@ from clients.terminal.qr import qr_lines
 _CLOSE: Final[list[BindingType]] = [("escape", "dismiss", "Close")]
 
 
+class Card(VerticalScroll, can_focus=False):
+    """What a dialog stands on. Takes no focus itself, so that Enter goes to a button from the start."""
+
+
 class Answer(Enum):
     """What a person said about a safety number."""
 
@@ -46,7 +50,7 @@ class SafetyNumberScreen(ModalScreen[Answer | None]):
 
     def compose(self) -> ComposeResult:
         """Lay the card out."""
-        with VerticalScroll(classes="card wide"):
+        with Card(classes="card wide"):
             yield Label(f"Safety number with {self._line}", classes="card-title", markup=False)
             with Horizontal(classes="safety"):
                 with Grid(classes="digits"):
@@ -59,6 +63,10 @@ class SafetyNumberScreen(ModalScreen[Answer | None]):
                 if self._must_decide:
                     yield Button("It differs", id="different", variant="error")
                 yield Button("Close", id="close")
+
+    def on_mount(self) -> None:
+        """Begin with the harmless answer."""
+        self.query_one("#close", Button).focus()
 
     def _advice(self) -> str:
         if self._must_decide:
@@ -93,7 +101,7 @@ class InvitationScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Lay the card out."""
-        with VerticalScroll(classes="card wide"):
+        with Card(classes="card wide"):
             yield Label("Invitation", classes="card-title")
             yield Static(self._link, classes="link", markup=False)
             with Horizontal(classes="invitation"):
@@ -136,7 +144,7 @@ class AcceptScreen(ModalScreen[Acceptance | None]):
 
     def compose(self) -> ComposeResult:
         """Lay the card out."""
-        with VerticalScroll(classes="card"):
+        with Card(classes="card"):
             yield Label("Accept an invitation", classes="card-title")
             yield Static("Paste the link that your therapist gave you.")
             yield Input(placeholder="https://…/i#…", id="link")
@@ -186,7 +194,7 @@ class WaitingScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Lay the card out."""
-        with VerticalScroll(classes="card small"):
+        with Card(classes="card small"):
             yield Static(self._sentence, markup=False)
             yield LoadingIndicator()
             if self._can_stop:
@@ -222,7 +230,7 @@ class EndScreen(ModalScreen[Ending | None]):
 
     def compose(self) -> ComposeResult:
         """Lay the card out."""
-        with VerticalScroll(classes="card"):
+        with Card(classes="card"):
             yield Label(f"End the line with {self._line}", classes="card-title", markup=False)
             yield Static("It ends for both of you, for good. To write again you need a new invitation.")
             if self._undelivered:

@@ -10,12 +10,13 @@ from typing import ClassVar, Final
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label
 
 from clients.commands.times import FORMS, format_time
 from clients.sdk.model import LineSummary, Offer, OfferState, Role
+from clients.terminal.dialogs import Card
 
 _STATE_WORDS: Final = {
     OfferState.OFFERED: "",
@@ -56,7 +57,7 @@ class LineScreen(ModalScreen[LineWish | None]):
 
     def compose(self) -> ComposeResult:
         """Lay the card out."""
-        with VerticalScroll(classes="card"):
+        with Card(classes="card"):
             yield Label(str(self._line.name), classes="card-title", markup=False)
             yield Label("Name on this device (nobody else sees it)", classes="faint")
             with Horizontal(classes="field"):

@@ -39,6 +39,7 @@ from clients.sdk.session.front import (
 from clients.terminal.base import CalmApp, key
 from clients.terminal.composer import Composer
 from clients.terminal.conversation import Bubble
+from clients.terminal.dialogs import Card
 from clients.terminal.display import duration, printable
 
 WAIT_FOR_BEGIN: Final = "wait_for_begin"
@@ -87,7 +88,7 @@ class EndQuestion(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         """Lay the card out."""
-        with VerticalScroll(classes="card small"):
+        with Card(classes="card small"):
             yield Label("End the session?", classes="card-title")
             yield Static("What you both wrote still arrives. Then it is wiped on both devices, for good.")
             with Horizontal(classes="buttons"):
