@@ -17,17 +17,21 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from setup import CACHE, ROOT, VENV, SetupError, set_up
+from setup import CACHE, ROOT, VENV, SetupError, set_up, set_up_peers
 
 BIN = VENV / "bin"
 PYTHON = str(BIN / "python")
 SHARED = ROOT.parent / "shared"
 
 SYSTEM_PACKAGES = {
+    "node": "runs ts-mls, the other implementation that tests/peers talks to",
+    "npm": "installs ts-mls for it",
     "strace": "counts what a live session writes to disk (otherwise /proc is read, which sees less)",
     "tmux": "runs the terminal app in a real terminal",
 }
-"""Program, which is also the name of its Debian package, and what is left out without it."""
+"""Program and what is left out without it; it is also the name of its Debian package, but for:"""
+
+PACKAGE_OF = {"node": "nodejs"}
 
 STEP_SECONDS = 3600
 """No step may take longer; a hung one is ended and counted as failed."""
@@ -62,9 +66,10 @@ def _strace_works() -> bool:
 def install_system_packages(tally: Tally) -> None:
     """Install what is missing where this is root on Debian or Ubuntu; otherwise print the line to type."""
     missing = [name for name in SYSTEM_PACKAGES if shutil.which(name) is None]
+    packages = [PACKAGE_OF.get(name, name) for name in missing]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        say(f"Set-up: installing {' '.join(missing)} by apt-get ...")
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+        say(f"Set-up: installing {' '.join(packages)} by apt-get ...")
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in (install, ["apt-get", "update", "-qq"], install):
             done = subprocess.run(
@@ -75,10 +80,21 @@ def install_system_packages(tally: Tally) -> None:
         missing = [name for name in SYSTEM_PACKAGES if shutil.which(name) is None]
     if missing:
         say(f"Missing: {', '.join(missing)}. On Debian or Ubuntu this installs them:")
-        say(f"    sudo apt-get install -y {' '.join(missing)}")
+        say(f"    sudo apt-get install -y {' '.join(PACKAGE_OF.get(name, name) for name in missing)}")
         tally.left_out += [f"{name}: {SYSTEM_PACKAGES[name]}" for name in missing]
     if "strace" not in missing and not _strace_works():
         tally.left_out.append("strace is there but may not trace here (a container without ptrace?)")
+
+
+def install_peers(tally: Tally) -> None:
+    """Install ts-mls for Node; without Node that was said already, and its tests are left out."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return
+    try:
+        set_up_peers()
+    except SetupError as error:
+        say(str(error))
+        tally.left_out.append(f"ts-mls: {str(error).splitlines()[-1]}")
 
 
 def step(tally: Tally, name: str, command: list[str], advice: str) -> bool:
@@ -190,6 +206,7 @@ def main(argv: list[str]) -> int:
         say(str(error))
         return 1
     install_system_packages(tally)
+    install_peers(tally)
     if options.setup:
         return 3 if tally.left_out and not options.allow_missing else 0
     if not SHARED.is_dir():

@@ -23,6 +23,11 @@ LOCK_FILES = {"run": ROOT / "requirements" / "run.txt", "test": ROOT / "requirem
 """``test.txt`` contains everything of ``run.txt``, in the same versions."""
 
 
+PEERS = ROOT / "tests" / "peers" / "ts"
+"""ts-mls under Node, for tests; its own lock file, with hashes and without a registry."""
+NODE_MAJOR = 20
+
+
 class SetupError(Exception):
     """Set-up cannot go on; the text says what the person can do."""
 
@@ -121,6 +126,33 @@ def set_up(purpose: str) -> None:
         )
         (VENV / f"amanat-{purpose}.stamp").write_text(stamp(purpose))
         print("Set-up: done.", flush=True)
+
+
+def set_up_peers() -> None:
+    """Bring ``tests/peers/ts/node_modules`` up to date with its lock file (``npm ci``).
+
+    Raises:
+        SetupError: Node is too old, or a step failed; the last line says what to do.
+    """
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    major = said.removeprefix("v").partition(".")[0]
+    if not major.isdecimal() or int(major) < NODE_MAJOR:
+        raise SetupError(
+            f"ts-mls needs Node {NODE_MAJOR} or newer, found {said or 'none'}; its tests are left out."
+        )
+    digest = hashlib.sha256(said.encode())
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        digest.update((PEERS / name).read_bytes())
+    stamp_file = PEERS / "node_modules" / ".amanat.stamp"
+    if stamp_file.is_file() and stamp_file.read_text() == digest.hexdigest():
+        return
+    with _alone():
+        print("Set-up: installing ts-mls into tests/peers/ts/node_modules (npm ci) ...", flush=True)
+        log = CACHE / "setup-peers.log"
+        log.write_text("")
+        again = "ts-mls could not be installed. Is the network there? Then try again: ./test --setup."
+        _run(["npm", "--prefix", str(PEERS), "ci"], log, again)
+        stamp_file.write_text(digest.hexdigest())
 
 
 def main(argv: list[str]) -> int:

@@ -164,8 +164,20 @@ def test_missing_programs_are_listed_where_they_cannot_be_installed(
     monkeypatch.setattr(check.shutil, "which", lambda name: None)
     tally = check.Tally()
     check.install_system_packages(tally)
-    assert [entry.partition(":")[0] for entry in tally.left_out] == ["strace", "tmux"]
-    assert "sudo apt-get install -y strace tmux" in capsys.readouterr().out
+    assert [entry.partition(":")[0] for entry in tally.left_out] == ["node", "npm", "strace", "tmux"]
+    assert "sudo apt-get install -y nodejs npm strace tmux" in capsys.readouterr().out
+
+
+def test_ts_mls_is_left_out_where_node_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    check, setup = load("check"), sys.modules["setup"]
+    old = subprocess.CompletedProcess(["node"], 0, stdout="v18.19.0\n")
+    monkeypatch.setattr(check.shutil, "which", lambda name: name)
+    monkeypatch.setattr(setup.subprocess, "run", lambda *_, **__: old)
+    tally = check.Tally()
+    check.install_peers(tally)
+    assert tally.left_out == [
+        "ts-mls: ts-mls needs Node 20 or newer, found v18.19.0; its tests are left out."
+    ]
 
 
 def test_a_changed_lock_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

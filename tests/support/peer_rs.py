@@ -1,8 +1,8 @@
 """mls-rs through its Python binding as a member for tests/peers.
 
 The binding shows neither epoch authenticators nor leaf indices nor Update proposals, and its handshake
-messages are PublicMessages. It names a member by a ``SigningIdentity``, which it hands out only with a message of that
-member: hence the texts before each removal in support.peer_circle.
+messages are PublicMessages. It names a member by a ``SigningIdentity``, which it hands out only with a
+message of that member: hence the texts before each removal in support.peer_circle.
 """
 
 from __future__ import annotations
