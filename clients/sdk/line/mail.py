@@ -10,8 +10,14 @@ from crypto.sensitive import Secret
 
 
 def post(step: Step, *, deposit_id: bytes, k: bytes, readers: int, cell: bytes) -> None:
-    """Keep a sealed cell and hand it over."""
+    """Keep a sealed cell and hand it over. What still waits for the same channel is out of date, and goes.
+
+    In particular a Welcome that was not handed over yet must not arrive after a newer one (R18).
+    """
     ref = cells.stored_ref(readers, k)
+    for old in list(step.tables.mail.rows()):
+        if old.ref == ref:
+            step.tables.mail.delete(old.deposit_id)
     row = MailRow(deposit_id=deposit_id, ref=ref, k=k, readers=readers, cell=cell)
     step.tables.mail.put(deposit_id, row)
     if step.conn.up:

@@ -17,6 +17,7 @@ from clients.sdk.line.events import (
     AttachRefused,
     CellArrived,
     DepositRefused,
+    DetachChannel,
     Expired,
     LinePhase,
     OwnCellArrived,
@@ -201,12 +202,14 @@ def ack_confirmed(step: Step, event: AckConfirmed) -> None:
 
 
 def ack_refused(step: Step, event: AckRefused) -> None:
-    """REFUSED to an acknowledgement: the channel is attached anew, and what it then says decides."""
+    """REFUSED to an acknowledgement: the channel is attached anew, later, and what it then says decides."""
     stub = step.tables.stubs.get(event.ref)
     if stub is not None:
         stubs.refused(step, stub, event.code)
     elif event.ref == step.ref and event.ref in step.conn.attached:
-        epochs.attach_again(step)
+        step.conn.attached.discard(event.ref)
+        step.conn.blocked_until = step.now + BACKOFF_SECONDS + step.random_seconds(BACKOFF_SECONDS)
+        step.emit(DetachChannel(ref=event.ref))
 
 
 def superseded(step: Step, event: Superseded) -> None:

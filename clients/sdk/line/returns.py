@@ -72,7 +72,12 @@ def pump(step: Step) -> None:
     """A stranded device asks every member, once a day, with a fresh KeyPackage each time."""
     _explain_second_welcome(step)
     state = step.state
-    if state.phase is not LinePhase.STRANDED or state.stranded_reason is None or not state.secret:
+    if state.phase is not LinePhase.STRANDED or state.stranded_reason is None:
+        return
+    if not state.secret:
+        step.notify(
+            AlarmKind.STRANDED, "This device was given no way back into the line; a new line is needed."
+        )
         return
     if state.rejoin_requested_at and step.now < state.rejoin_requested_at + REJOIN_INTERVAL_SECONDS:
         return

@@ -116,6 +116,27 @@ def test_r09_a_cell_by_the_own_leaf_that_is_not_ours_means_a_clone() -> None:
     assert _to_channel(world.client, ref) == []
 
 
+def test_r09_a_commit_by_the_own_leaf_that_is_not_ours_means_a_clone() -> None:
+    world = _open()
+    vault = MemoryVault(world.client.vault.snapshot())
+    own, rng = world.client.own, world.client.rng
+    machine = LineMachine(vault, LINE, own, rng.randbytes)
+    twin = Sim(name="twin", own=own, vault=vault, machine=machine, rng=rng)
+    world.sims.append(twin)
+    world.on_effect = lambda sim, effect: sim is not twin or not isinstance(effect, AckCell)
+    world.disconnect(world.client)
+    world.connect(twin)
+    world.handle(twin, SelfUpdate())
+    world.run(1)
+    assert world.therapist.view().epoch == 3
+    world.restart(twin)
+    world.sims.remove(twin)
+    world.online(world.client, seconds=0)
+    assert AlarmKind.CLONE in world.client.alarms()
+    assert world.client.view().phase is LinePhase.STRANDED
+    assert world.client.view().turn == 0
+
+
 def test_r09_a_lost_store_is_noticed_and_unreceipted_content_deposited_again() -> None:
     world = _open()
     world.disconnect(world.therapist)

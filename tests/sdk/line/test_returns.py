@@ -9,6 +9,7 @@ from clients.sdk.line.events import (
     AckConfirmed,
     AlarmKind,
     Attach,
+    CellArrived,
     ChannelRef,
     DepositCell,
     LinePhase,
@@ -22,9 +23,11 @@ from clients.sdk.line.events import (
 )
 from clients.sdk.line.machine import LineMachine
 from clients.sdk.line.rejoin_wire import RejoinRequest
+from clients.sdk.line.step import Step
 from crypto.channel import return_address, return_key
 from crypto.codec import CodecError, decode
 from crypto.errors import AuthenticationError, StateError
+from crypto.group import StagedCommit
 from crypto.key_package import read_key_package
 from crypto.sensitive import Secret
 from crypto.tree_math import LeafIndex
@@ -267,6 +270,64 @@ def test_r18_two_welcomes_for_different_branches_stop_the_line_until_people_deci
     world.say(world.therapist, "not sent")
     world.run(900)
     assert len(world.therapist.told(DepositCell)) == deposits
+
+
+def test_r18_a_second_welcome_that_the_log_explains_is_followed() -> None:
+    world = _open()
+    world.relay.tamper = lambda connection, event: (
+        [] if connection.name == "therapist" and isinstance(event, CellArrived) else [event]
+    )
+    _strand(world, world.therapist)
+    world.run(28 * HOUR)  # it sees no answer, and asks again the next day
+    assert world.client.view().epoch == 4
+    world.restart(world.therapist)
+    world.relay.tamper = lambda connection, event: [event]
+    world.online(world.therapist)  # now both answers, one after the other
+    world.run(120)
+    _lines_up(world, world.client, world.therapist)
+    assert AlarmKind.TWO_BRANCHES not in world.therapist.alarms()
+    assert world.client.view().epoch == 5  # by the returned device's self-update
+    world.say(world.therapist, "back")
+    assert world.client.received() == ["back"]
+
+
+def test_r18_a_second_welcome_that_the_log_does_not_explain_is_another_branch() -> None:
+    world = _open()
+    twin = _copy_of(world, world.client)
+    _strand(world, world.therapist)
+    world.relay.tamper = lambda connection, event: (
+        [] if connection.name == "therapist" and isinstance(event, CellArrived) else [event]
+    )
+    world.disconnect(world.client)
+    world.run(25 * HOUR)  # two requests, no answer yet
+    with world.therapist.machine._look() as step:
+        packages = sorted(step.tables.rejoin_keys.rows(), key=lambda row: row.made_at)
+    assert len(packages) == 2
+    ref = _return_ref(world, world.therapist)
+    with twin.machine._step(world.now) as step:
+        for _ in range(3):  # further on than the honest branch
+            step.group = step.mls.merge(_self_update(step, twin))
+    welcome = _other_branch(world, twin, packages[1].key_package)
+    with twin.machine._step(world.now) as step:
+        returns.post(
+            step, step.state.secret, world.therapist.own.device_id, rejoin_wire.encode_welcome(welcome)
+        )
+        cell = next(iter(step.tables.mail.rows())).cell
+    world.restart(world.therapist)
+    world.relay.tamper = lambda connection, event: [event]
+    world.online(world.therapist, world.client)
+    world.run(HOUR + 60)
+    assert world.therapist.view().phase is LinePhase.ACTIVE
+    world.relay.insert(ref, cell)
+    world.run(30)
+    assert world.therapist.view().phase is LinePhase.ACTIVE  # the log might still explain it
+    world.run(60)
+    assert world.therapist.view().phase is LinePhase.UNDECIDED
+    assert AlarmKind.TWO_BRANCHES in world.therapist.alarms()
+
+
+def _self_update(step: Step, twin: Sim) -> StagedCommit:
+    return step.mls.commit(adds=(), removes=(), rng=twin.rng.randbytes, authenticated_data=b"").staged
 
 
 def _copy_of(world: World, sim: Sim) -> Sim:
