@@ -151,3 +151,45 @@ def test_an_integer_that_does_not_fit_is_our_mistake(write: object) -> None:
 def test_negative_sizes_are_refused() -> None:
     with pytest.raises(CodecError):
         Reader(b"abc").bytes_(-1)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "length"),
+    [
+        ("00", 0),
+        ("3f", 63),
+        ("4040", 64),
+        ("7fff", 16_383),
+        ("80004000", 16_384),
+        ("bfffffff", 1_073_741_823),
+    ],
+)
+def test_lengths_at_the_edges_of_each_form(encoded: str, length: int) -> None:
+    assert encode_length(length).hex() == encoded
+    assert Writer().length(length).length(0).to_bytes().hex() == encoded + "00"
+    assert decode(bytes.fromhex(encoded), Reader.length) == length
+
+
+def test_the_longest_vector_is_that_of_section_2_1_2() -> None:
+    assert MAX_VECTOR_BYTES == 0x3FFF_FFFF
+
+
+def test_an_error_says_where_and_why() -> None:
+    reader = Reader(b"\x01\x02", offset=7)
+    reader.u8()
+    with pytest.raises(CodecError) as caught:
+        reader.optional(Reader.u8)
+    assert (caught.value.offset, caught.value.reason) == (8, "presence byte is neither 0 nor 1")
+    assert str(caught.value) == "malformed input at offset 8: presence byte is neither 0 nor 1"
+
+
+def test_what_was_read_since_an_offset_is_given_back_as_it_was() -> None:
+    reader = Reader(b"abcdef", offset=100)
+    reader.bytes_(1)
+    start = reader.offset
+    reader.bytes_(3)
+    assert reader.since(start) == b"bcd"
+
+
+def test_a_writer_function_fills_what_is_encoded() -> None:
+    assert encode(258, lambda writer, value: writer.u16(value)) == b"\x01\x02"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -251,3 +253,37 @@ def test_a_stored_tree_that_lost_a_leaf_is_refused() -> None:
     del tree._nodes[2]  # type: ignore[arg-type]  # as above
     with pytest.raises(CodecError, match="exactly once"):
         restored(stored(tree))
+
+
+# What follows derives the tree a second time from the text of RFC 9420 section 9 (SHA-384, AES-256-GCM).
+
+
+def expand_with_label(secret: bytes, label: bytes, context: bytes, length: int) -> bytes:
+    full = b"MLS 1.0 " + label
+    info = length.to_bytes(2, "big") + bytes([len(full)]) + full + bytes([len(context)]) + context
+    return hmac.digest(secret, info + b"\x01", "sha384")[:length]
+
+
+def test_keys_and_nonces_are_those_of_section_9() -> None:
+    size = PRODUCT.nh
+    side = expand_with_label(ROOT, b"tree", b"right", size)
+    leaf_secret = expand_with_label(side, b"tree", b"left", size)
+    for ratchet, label in ((HANDSHAKE, b"handshake"), (APPLICATION, b"application")):
+        tree = make(4)
+        secret = expand_with_label(leaf_secret, label, b"", size)
+        for generation in range(3):
+            counter = generation.to_bytes(4, "big")
+            assert tree.take_next(LeafIndex(2), ratchet) == MessageKey(
+                generation=generation,
+                key=expand_with_label(secret, b"key", counter, 32),
+                nonce=expand_with_label(secret, b"nonce", counter, 12),
+            )
+            secret = expand_with_label(secret, b"secret", counter, size)
+
+
+def test_the_stored_codes_of_the_ratchets_stay_what_they_are() -> None:
+    assert [(ratchet.name, ratchet.value) for ratchet in RatchetType] == [
+        ("HANDSHAKE", 1),
+        ("APPLICATION", 2),
+    ]
+    assert MAX_GENERATION == 0xFFFF_FFFF

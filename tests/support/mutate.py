@@ -115,6 +115,8 @@ def _changes(node: ast.AST) -> Iterator[Change]:
             yield from _constant(value)
         case ast.Raise() if node.exc is not None:
             yield f"`{ast.unparse(node)}` is left out", _nothing
+        case ast.Return(value=ast.Constant(value=None)):
+            return
         case ast.Return(value=ast.expr()):
             yield f"`{ast.unparse(node)}` returns None", _replaced("value", ast.Constant(None))
         case ast.Expr(value=ast.Call()) | ast.AugAssign() | ast.Assign(targets=[ast.Attribute()]):
