@@ -107,7 +107,7 @@ def make_any_commit(
     # 2. A path, if wanted or needed, encrypted under the provisional context.
     path: NewPath | None = None
     signature_private = core.signature_private
-    if how.with_path or applied.path_required:
+    if how.with_path or found.path_required:
         signature_private = how.new_leaf.signature_private or signature_private
         path = create_path(
             suite,

@@ -61,7 +61,7 @@ def plan_any_commit(state: FullState, authenticated: AuthenticatedContent) -> Fu
         tree,
         found,
         context=core.context,
-        committer=None if external else sender.leaf_index,
+        committer=None if external or commit.path is None else sender.leaf_index,
         service=state.device.service,
     )
     # 2. Where the committer stands, and whom it replaces.
@@ -69,7 +69,7 @@ def plan_any_commit(state: FullState, authenticated: AuthenticatedContent) -> Fu
     unmerged = tree.copy()
     # 3. The path is there if it must be, is valid, and goes into the tree.
     if commit.path is None:
-        if applied.path_required:
+        if found.path_demanded:
             raise ValidationError("commit.path-missing")
     else:
         merge_commit_path(

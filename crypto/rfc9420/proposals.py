@@ -121,10 +121,17 @@ class SortedProposals:
 
     @property
     def path_required(self) -> bool:
-        """Whether the commit must carry a path (section 12.4)."""
-        return not self.count or bool(
-            self.updates or self.removes or self.external_inits or self.context_extensions
-        )
+        """Whether who makes the commit must give it a path (section 12.4)."""
+        return self.path_demanded or bool(self.context_extensions)
+
+    @property
+    def path_demanded(self) -> bool:
+        """Whether who receives the commit refuses it without a path (section 12.4.2).
+
+        The two sections differ in GroupContextExtensions, which the list for receivers leaves out; ts-mls
+        1.6.4 sends such commits without a path.
+        """
+        return not self.count or bool(self.updates or self.removes or self.external_inits)
 
 
 def sort_out(proposals: Sequence[SentProposal]) -> SortedProposals:
@@ -243,7 +250,6 @@ class AppliedList:
         psks: To take into the key schedule, in order.
         reinit: The group ends with this commit, to go on in another one.
         kem_output: Of an external commit.
-        path_required: The commit must carry a path.
     """
 
     context: GroupContext
@@ -253,7 +259,6 @@ class AppliedList:
     psks: tuple[PreSharedKeyID, ...]
     reinit: ReInit | None
     kem_output: bytes | None
-    path_required: bool
 
 
 def apply_list(
@@ -272,7 +277,7 @@ def apply_list(
         tree: Changed in place; useless after a failure.
         found: Checked by itself before.
         context: Of the old epoch.
-        committer: A member; None in an external commit. Its own leaf is judged with the path.
+        committer: The member whose leaf is not judged here, since the path brings a new one; else None.
         service: Judges credentials.
 
     Raises:
@@ -306,7 +311,6 @@ def apply_list(
         psks=tuple(found.psks),
         reinit=found.reinits[0] if found.reinits else None,
         kem_output=found.external_inits[0].kem_output if found.external_inits else None,
-        path_required=found.path_required,
     )
 
 

@@ -234,8 +234,7 @@ def test_a_reference_must_be_known(ring: Ring) -> None:
 
 def test_a_path_is_left_out_only_for_adds_psks_and_reinits(ring: Ring) -> None:
     update = ring.reference(1, ring.groups[2].propose_update(rng=ring.rng))
-    change = GroupContextExtensions(extensions=(ring.senders,))
-    for proposals in ([], [Remove(removed=LeafIndex(3))], [update], [change]):
+    for proposals in ([], [Remove(removed=LeafIndex(3))], [update]):
         ring.refused(ring.forged(0, proposals), "commit.path-missing")
     for proposal in (ring.add(), PreSharedKey(psk=external_psk()), ReInit(group_id=b"n", cipher_suite=1)):
         made = ring.groups[0].commit(
@@ -245,6 +244,17 @@ def test_a_path_is_left_out_only_for_adds_psks_and_reinits(ring: Ring) -> None:
         assert isinstance(received, CommitFollowed)
         assert received.group is not None
         assert received.group.epoch_authenticator == made.group.epoch_authenticator
+
+
+def test_new_extensions_are_committed_with_a_path_and_taken_without(ring: Ring) -> None:
+    change = GroupContextExtensions(extensions=(ring.senders,))
+    made = ring.groups[0].commit([change], rng=ring.rng, options=CommitOptions(with_path=False))
+    body = decode(made.message, read_mls_message).body
+    assert isinstance(body, PublicMessage)
+    assert isinstance(body.content.content, Commit)
+    assert body.content.content.path is not None
+    with pytest.raises(AuthenticationError):  # only its made up confirmation tag is wrong
+        ring.groups[1].receive(ring.forged(0, [change]))
 
 
 def test_new_extensions_bind_members_old_and_new(ring: Ring) -> None:

@@ -29,6 +29,8 @@ from crypto.rfc9420.full_group import CommitFollowed, FullGroup, own_device
 from crypto.rfc9420.psks import PskStore
 from crypto.secret_tree import RatchetPolicy
 from crypto.sensitive import Secret
+from crypto.signatures import ED25519
+from crypto.suites import CipherSuite
 from crypto.suites import suite as suite_of
 from crypto.welcome import Welcome, read_welcome
 
@@ -161,7 +163,7 @@ def _own_keys(case: Case) -> tuple[KeyPackageBundle, bytes]:
     key_package = _key_package(unhex(case, "key_package"))
     expect_equal("cipher suite of key_package", key_package.cipher_suite, suite.code)
     init, encryption = unhex(case, "init_priv"), unhex(case, "encryption_priv")
-    signature = unhex(case, "signature_priv")
+    signature = _native(unhex(case, "signature_priv"), suite)
     expect_equal("public key of init_priv", suite.hpke_public_key(init), key_package.init_key)
     leaf = key_package.leaf_node
     expect_equal("public key of encryption_priv", suite.hpke_public_key(encryption), leaf.encryption_key)
@@ -170,6 +172,13 @@ def _own_keys(case: Case) -> tuple[KeyPackageBundle, bytes]:
         key_package=key_package, init_private=Secret(init), encryption_private=Secret(encryption)
     )
     return bundle, signature
+
+
+def _native(private: bytes, suite: CipherSuite) -> bytes:
+    """An Ed25519 key may also come with its public half behind it (64 bytes), or in PKCS #8 (48 bytes)."""
+    if suite.signature is not ED25519:
+        return private
+    return {64: private[:32], 48: private[-32:]}.get(len(private), private)
 
 
 def _key_package(encoded: bytes) -> KeyPackage:

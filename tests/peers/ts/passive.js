@@ -81,7 +81,7 @@ class Scenario {
       key_package: hex(
         encodeMlsMessage({ version: "mls10", wireformat: "mls_key_package", keyPackage: publicPackage }),
       ),
-      signature_priv: hex(privatePackage.signaturePrivateKey),
+      signature_priv: hex(privatePackage.signaturePrivateKey.slice(-32)), // Ed25519: out of its PKCS #8 wrapping
       encryption_priv: hex(privatePackage.hpkePrivateKey),
       init_priv: hex(privatePackage.initPrivateKey),
       welcome: hex(encodeMlsMessage({ version: "mls10", wireformat: "mls_welcome", welcome: made.welcome })),
