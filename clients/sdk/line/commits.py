@@ -26,6 +26,7 @@ from clients.sdk.line.timing import (
     UNHEARD_SECONDS,
 )
 from crypto.codec import CodecError, decode
+from crypto.credentials import Credential
 from crypto.errors import AuthenticationError, StateError, ValidationError
 from crypto.key_package import KeyPackage, check_lifetime, read_key_package
 from crypto.policy import MAX_LEAVES, product_capabilities
@@ -96,6 +97,7 @@ def _begin(step: Step, intention: Intention) -> PendingCommitRow:
         removes=[LeafIndex(member.leaf_index) for member in intention.removes],
         rng=step.rng,
         authenticated_data=encode_claim(log.own_claim(step)),
+        credential=_renewed_credential(step),
     )
     step.group_changed = True
     sealed = sealing.seal_message(step, made.message, order=sealing.COMMIT_ORDER)
@@ -115,6 +117,13 @@ def _begin(step: Step, intention: Intention) -> PendingCommitRow:
     )
     step.tables.pending_commit.put(b"", pending)
     return pending
+
+
+def _renewed_credential(step: Step) -> Credential | None:
+    """This device's certificate, where its leaf still carries an older one (P5 of R14 allows the change)."""
+    leaf = step.mls.member(step.mls.own_leaf).leaf_node
+    renewed = Credential.basic(step.own.certificate)
+    return None if leaf.credential == renewed else renewed
 
 
 # ------------------------------------------------------------------------------------------- intentions

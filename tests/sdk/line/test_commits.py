@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chatserver.wire.errors import ErrorCode
@@ -15,6 +17,7 @@ from clients.sdk.line.events import (
     SelfUpdate,
     Stored,
 )
+from keys.certificates import DeviceCertificate
 from support.fake_relay import Connection
 from support.line_world import DAY, Sim, World
 
@@ -265,3 +268,26 @@ def test_a_far_ratchet_asks_for_an_update(monkeypatch: pytest.MonkeyPatch) -> No
     world.run(5)
     assert world.client.view().epoch > 2
     assert world.therapist.received() == [f"{number}" for number in range(12)]
+
+
+def test_a_renewed_certificate_comes_with_the_next_commit() -> None:
+    world = _open()
+    identity = world.people["client"]
+    old = DeviceCertificate.decode(world.client.own.certificate)
+    renewed = identity.certify(
+        device_key=old.device_key,
+        device_id=old.device_id,
+        role=old.role,
+        not_before_day=19_995,
+        not_after_day=20_900,
+    )
+    world.client.own = replace(world.client.own, certificate=renewed.encode())
+    world.restart(world.client)
+    world.online(world.client)
+    world.handle(world.client, SelfUpdate())
+    world.run(5)
+    with world.therapist.machine._look() as step:
+        identities = [member.leaf_node.credential.identity for member in step.mls.members]
+    assert renewed.encode() in identities
+    world.say(world.client, "on")
+    assert world.therapist.received() == ["on"]
