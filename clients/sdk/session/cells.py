@@ -158,7 +158,8 @@ class RecordAssembler:
         if reader.remaining < 10:
             return None
         kind, utc_seconds = reader.u8(), reader.u64()
-        if reader.remaining < 1 << (self._buffer[9] >> 6):
+        # An invalid prefix (0b11) is not waited for: `length` refuses it.
+        if self._buffer[9] >> 6 != 3 and reader.remaining < 1 << (self._buffer[9] >> 6):
             return None
         length = reader.length()
         if length > MAX_RECORD_BODY_BYTES:
