@@ -198,7 +198,8 @@ class World:
         return [sent for sent in self.sent if self._is_acceptable(who, sent)]
 
     def _is_acceptable(self, who: Participant, sent: Sent) -> bool:
-        if who.removed or sent.view != who.view or sent.leaf == who.group.own_leaf:
+        # Who was removed stays in the epoch before: what was sent to it there is still its own to read.
+        if sent.view != who.view or sent.leaf == who.group.own_leaf:
             return False
         return sent.plaintext is None or sent.generation >= who.used.get(sent.leaf, 0)
 
