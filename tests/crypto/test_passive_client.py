@@ -12,7 +12,15 @@ from crypto.errors import AuthenticationError, ValidationError
 from crypto.private_message import PrivateMessage
 from crypto.public_message import PublicMessage
 from crypto.suites import SUITES
-from support.passive_cases import SCENARIOS, many_proposals, random_walk, reinitialisation, wire_formats
+from support.passive_cases import (
+    SCENARIOS,
+    joined_successor,
+    many_proposals,
+    random_walk,
+    reinitialisation,
+    removed,
+    wire_formats,
+)
 
 
 @pytest.mark.parametrize("code", sorted(SUITES))
@@ -56,6 +64,44 @@ def test_a_wrong_authenticator_a_missing_proposal_and_an_unknown_psk_are_seen() 
     stranger["init_priv"] = "11" * 32
     with pytest.raises(Mismatch, match="init_priv"):
         check(stranger)
+
+
+def test_a_resumption_psk_is_found_under_any_name() -> None:
+    case = joined_successor(1, 1)
+    case["external_psks"][0]["psk_id"] = "00"
+    case["external_psks"].insert(0, {"psk_id": "01", "psk": "02" * 32})
+    check(case)
+    del case["external_psks"][1]
+    with pytest.raises(ValidationError, match=r"psk\.unknown"):
+        check(case)
+
+
+def test_an_additional_array_may_hold_resumption_psks() -> None:
+    case = joined_successor(1, 0)
+    given = case["external_psks"].pop(0)
+    encoded = bytes.fromhex(given["psk_id"])
+    epoch = int.from_bytes(encoded[-8:], "big")
+    case["resumption_psks"] = [
+        {"group_id": encoded[3:-8].hex(), "epoch": epoch, "psk": given["psk"]},
+    ]
+    check(case)
+
+
+def test_a_commit_that_removes_the_client_ends_its_case() -> None:
+    case = removed(1, 0)
+    check(case)
+    case["epochs"][-1]["epoch_authenticator"] = "00" * 32
+    with pytest.raises(Mismatch, match="removes us"):
+        check(case)
+
+
+def test_keys_may_come_in_other_usual_forms() -> None:
+    case = reinitialisation(1, 0)
+    key = case["signature_priv"]
+    for form in (key + "00" * 32, "302e020100300506032b657004220420" + key):
+        check(case | {"signature_priv": form})
+    bare = {name: case[name][8:] for name in ("key_package", "welcome")}
+    check(case | bare)
 
 
 def test_a_proposal_that_no_commit_names_may_be_anything() -> None:

@@ -10,7 +10,7 @@ import pytest
 from crypto.codec import decode
 from crypto.commit import Commit, ProposalOrRef, ProposalRef
 from crypto.credentials import Credential
-from crypto.errors import AuthenticationError, StateError, ValidationError
+from crypto.errors import AuthenticationError, GenerationUsedError, StateError, ValidationError
 from crypto.extensions import Extension, RequiredCapabilities
 from crypto.framed_content import ContentType, FramedContent, Sender, SenderType, WireFormat
 from crypto.group import OwnLeafParams
@@ -32,7 +32,13 @@ from crypto.psk_id import PreSharedKeyID, PSKType, ResumptionPSKUsage
 from crypto.public_message import PublicMessage
 from crypto.rfc9420.external_commit import propose_from_outside, propose_oneself
 from crypto.rfc9420.external_extensions import ExternalSender, external_senders_extension
-from crypto.rfc9420.full_group import CommitFollowed, FullGroup, ProposalReceived, own_device
+from crypto.rfc9420.full_group import (
+    ApplicationReceived,
+    CommitFollowed,
+    FullGroup,
+    ProposalReceived,
+    own_device,
+)
 from crypto.rfc9420.make import CommitOptions
 from crypto.rfc9420.messages import protect, protect_external, sign_content
 from crypto.rfc9420.psks import PskStore
@@ -624,3 +630,28 @@ def test_a_branch_has_only_members_of_its_trunk_and_their_suite(ring: Ring) -> N
             predecessor=old,
             service=ring.shared.service,
         )
+
+
+# -- the rest of a group's life
+
+
+def test_members_talk_and_export_alike(ring: Ring) -> None:
+    first, second = ring.groups[:2]
+    message = first.protect(b"text", rng=ring.rng, authenticated_data=b"data")
+    received = second.receive(message)
+    assert received == ApplicationReceived(sender=LeafIndex(0), authenticated_data=b"data", plaintext=b"text")
+    with pytest.raises(GenerationUsedError):
+        second.receive(message)
+    assert first.export("label", b"context", 20) == second.export("label", b"context", 20)
+    assert repr(second) == "FullGroup(epoch=1, own_leaf=1)"
+
+
+def test_an_own_commit_is_not_received(ring: Ring) -> None:
+    made = ring.groups[0].commit(rng=ring.rng)
+    with pytest.raises(StateError, match="merged"):
+        ring.groups[0].receive(made.message)
+
+
+def test_without_a_reinit_there_is_no_successor(ring: Ring) -> None:
+    with pytest.raises(StateError, match="no ReInit"):
+        ring.groups[0].reinitialize(leaf=ring.leaf(ring.devices[0]), key_packages=[], rng=ring.rng)

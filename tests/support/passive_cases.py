@@ -496,6 +496,19 @@ def reinitialisation(code: int, seed: int) -> Case:
     return world.finished()
 
 
+def removed(code: int, seed: int) -> Case:
+    """The last commit removes the passive client, which can know no further authenticator."""
+    world = Scenario(code, seed)
+    world.begin()
+    world.step()
+    members = world.any_group().members
+    key = world.passive_bundle.key_package.leaf_node.signature_key
+    leaf = next(member.leaf_index for member in members if member.leaf_node.signature_key == key)
+    world.step(Remove(removed=leaf))
+    world.case["epochs"][-1]["epoch_authenticator"] = None
+    return world.finished()
+
+
 def _successor(code: int, seed: int, *, branch: bool) -> tuple[Scenario, CommitMade, PreSharedKeyID]:
     world = Scenario(code, seed)
     world.begin(size=3)

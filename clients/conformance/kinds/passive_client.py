@@ -7,8 +7,9 @@ open is met with the widest sensible reading:
 * A proposal that no commit names may be anything; one that a commit names must have been valid.
 * A resumption PSK of an epoch that we were in is ours. One of a group that we never saw (a case that begins
   with a branch or a re-initialised group) must come in ``external_psks``, under the encoded PreSharedKeyID,
-  or that without its nonce, or the old group's id, alone or followed by the epoch as uint64; or in an
-  additional array ``resumption_psks`` of ``{group_id, epoch, psk}``.
+  or that without its nonce, or the old group's id, alone or followed by the epoch as uint64, or under any
+  name, if it is the one that opens the Welcome; or in an additional array ``resumption_psks`` of
+  ``{group_id, epoch, psk}``.
 * A ``commit`` may be the Welcome of a group that continues this one, for the same KeyPackage. The case may go
   on in either group; how the old one looked is not judged.
 * A commit that removes us must be the last, with a null authenticator.
@@ -41,11 +42,12 @@ POLICY = RatchetPolicy(max_forward=1 << 16, keep_skipped=1 << 12)
 class VectorPsks(PskStore):
     """Takes PSKs of groups that we never were in from ``external_psks``; see the module's text."""
 
-    __slots__ = ("_given",)
+    __slots__ = ("_given", "guess")
 
     def __init__(self, given: dict[bytes, bytes]) -> None:
         super().__init__()
         self._given = given
+        self.guess: bytes | None = None
         for psk_id, psk in given.items():
             self.add_external(psk_id, psk)
 
@@ -57,7 +59,13 @@ class VectorPsks(PskStore):
             for name in _names(psk_id):
                 if name in self._given:
                     return Secret(self._given[name])
-            raise
+            if self.guess is None or psk_id.psktype is PSKType.EXTERNAL:
+                raise
+            return Secret(self.guess)
+
+    def guesses(self) -> list[bytes]:
+        """PSKs that a Welcome may mean by a name that tells nothing."""
+        return list(self._given.values())
 
 
 def _names(psk_id: PreSharedKeyID) -> list[bytes]:
@@ -108,10 +116,28 @@ class _Client:
 
     def __init__(self, case: Case) -> None:
         self._bundle, self._signature_private = _own_keys(case)
-        self._device = own_device(_psks(case), AnyCredential(any_successor=True))
+        self._psks = _psks(case)
+        self._device = own_device(self._psks, AnyCredential(any_successor=True))
         self._groups: dict[bytes, FullGroup] = {}
 
     def join(self, welcome: bytes, ratchet_tree: bytes | None) -> FullGroup:
+        """Enter a group by a Welcome."""
+        try:
+            return self._join(welcome, ratchet_tree)
+        except ValidationError as error:
+            if error.rule != "psk.unknown":
+                raise
+        for guess in self._psks.guesses():
+            self._psks.guess = guess
+            try:
+                return self._join(welcome, ratchet_tree)
+            except AuthenticationError:
+                continue  # not this one
+            finally:
+                self._psks.guess = None
+        raise ValidationError("psk.unknown")
+
+    def _join(self, welcome: bytes, ratchet_tree: bytes | None) -> FullGroup:
         group = FullGroup.join(
             welcome=_welcome(welcome),
             bundle=self._bundle,
@@ -192,7 +218,7 @@ def _key_package(encoded: bytes) -> KeyPackage:
     return message.body
 
 
-def _psks(case: Case) -> PskStore:
+def _psks(case: Case) -> VectorPsks:
     given = {unhex(psk, "psk_id"): unhex(psk, "psk") for psk in case.get("external_psks") or ()}
     psks = VectorPsks(given)
     for psk in case.get("resumption_psks") or ():
