@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
 
-from crypto.codec import decode
+from crypto.codec import CodecError, decode
 from crypto.commit import Commit, ProposalOrRef, ProposalRef
 from crypto.credentials import Credential
 from crypto.errors import AuthenticationError, GenerationUsedError, StateError, ValidationError
@@ -655,3 +656,31 @@ def test_an_own_commit_is_not_received(ring: Ring) -> None:
 def test_without_a_reinit_there_is_no_successor(ring: Ring) -> None:
     with pytest.raises(StateError, match="no ReInit"):
         ring.groups[0].reinitialize(leaf=ring.leaf(ring.devices[0]), key_packages=[], rng=ring.rng)
+
+
+def test_a_flipped_bit_fails_closed_and_changes_nothing(ring: Ring) -> None:
+    genuine = [
+        ring.groups[0].propose(ring.add(), rng=ring.rng),
+        ring.groups[0].propose(ring.add(), rng=ring.rng, wire_format=WireFormat.PRIVATE_MESSAGE),
+        ring.groups[0].propose_update(rng=ring.rng),
+        ring.groups[0].commit([Remove(removed=LeafIndex(2))], rng=ring.rng, references=()).message,
+        joining(ring).message,
+        propose_from_outside(
+            ring.groups[0].context,
+            Remove(removed=LeafIndex(2)),
+            sender_index=0,
+            signature_private=ring.outsider.signature_private,
+        ),
+    ]
+    receiver = ring.groups[1]
+    before = (receiver.epoch_authenticator, receiver.ratchet_tree(), dict(receiver._state.proposals))
+    chance = random.Random(7)
+    for message in genuine:
+        for _ in range(60):
+            damaged = bytearray(message)
+            damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+            with pytest.raises((CodecError, ValidationError, AuthenticationError)):
+                receiver.receive(bytes(damaged))
+    assert before == (receiver.epoch_authenticator, receiver.ratchet_tree(), receiver._state.proposals)
+    for message in genuine:
+        receiver.receive(message)

@@ -29,7 +29,7 @@ def test_the_product_suite_is_f002() -> None:
 
 @pytest.mark.parametrize("code", [0, 8, 0x0A0A, 0xF001])
 def test_other_code_points_are_refused(code: int) -> None:
-    with pytest.raises(ValidationError, match="suite.unsupported"):
+    with pytest.raises(ValidationError, match=r"suite\.unsupported"):
         suite(code)
 
 
