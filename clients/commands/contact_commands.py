@@ -12,7 +12,6 @@ from clients.commands.command import Command, add_line_argument, offline_codes, 
 from clients.commands.context import Context
 from clients.sdk.errors import ExitCode
 from clients.sdk.model import LineSummary
-from clients.terminal.qr import qr_for_terminal
 from keys.invitations import Invitation
 
 
@@ -38,8 +37,7 @@ def _invite(context: Context, arguments: argparse.Namespace) -> int:
         context.print("Give this to one client, over a way that only the two of you can read.")
         context.print(f"It works once, until {until}.\n")
         context.print(invitation.link)
-        if context.out.isatty():
-            context.print("\n" + qr_for_terminal(invitation.link))
+        context.print_qr(invitation.link)
     return ExitCode.OK
 
 
@@ -92,8 +90,7 @@ def _safety_number(context: Context, arguments: argparse.Namespace) -> int:
         return ExitCode.OK
     for start in range(0, len(groups), 4):
         context.print("   ".join(groups[start : start + 4]))
-    if context.out.isatty():
-        context.print("\n" + qr_for_terminal(payload))
+    context.print_qr(payload)
     if confirmed:
         context.print("\nCompared and found the same.")
     else:

@@ -121,6 +121,13 @@ class Context:
         """A line that holds words of the peer: as it came, but on a terminal without control characters."""
         self.print(printable(text) if self.out.isatty() else text)
 
+    def print_qr(self, payload: str) -> None:
+        """A QR code: in black and white on a terminal, else as bare half blocks (to be shown dark on light)."""
+        from clients.terminal.qr import qr_for_terminal, qr_lines
+
+        code = qr_for_terminal(payload) if self.out.isatty() else "\n".join(qr_lines(payload))
+        self.print("\n" + code)
+
     def print_json(self, value: dict[str, Any]) -> None:
         """The result for a program: one object on one line."""
         self.print(json.dumps(value, ensure_ascii=False))

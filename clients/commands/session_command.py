@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_SECONDS: Final = 600.0
 
 _END_SENTENCES: Final = {
-    EndReason.ENDED: "The session has ended; its keys and texts are gone from both devices.",
+    EndReason.ENDED: "The session has ended; its keys and texts are gone from this device.",
     EndReason.PEER_SILENT: "The other side was silent for ten minutes; the session is wiped.",
     EndReason.PANIC: "The session was wiped at once.",
     EndReason.PARENT_GONE: "The session was wiped because the program around it ended.",

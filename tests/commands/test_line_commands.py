@@ -192,11 +192,11 @@ def test_invitation_as_link_text_and_code(world: Any) -> None:
     link = world.out.strip()
     assert link.startswith("https://relay.example.org/i#")
     assert world.json("invite") == {"link": link, "expires": "2026-12-03"}
-    assert world.run("invite") == 0
-    assert "▀" not in world.out
-    assert world.run("invite", terminal=True) == 0
-    assert link in world.out
-    assert "▀" in world.out
+    for terminal in (False, True):
+        assert world.run("invite", terminal=terminal) == 0
+        assert link in world.out
+        assert "▀" in world.out
+        assert ("\x1b[" in world.out) is terminal
 
 
 def test_client_makes_no_invitations(world: Any) -> None:
