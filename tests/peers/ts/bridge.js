@@ -26,7 +26,7 @@ async function answer({ op, member, ...rest }) {
     members.clear()
     return {}
   }
-  if (op === "call") return await library[rest.name](fromHex(rest.arguments))
+  if (op === "call") return (await library[rest.name](fromHex(rest.arguments))) ?? {}
   if (op === "new") {
     const made = await Member.make(rest.suite, fromHex(rest.identity), rest.settings ?? {})
     members.set(member, made)
