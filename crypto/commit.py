@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
-from crypto.codec import CodecError, Reader, Writer
+from crypto.codec import CodecError, Reader, Writer, encode
 from crypto.proposals import Proposal, read_proposal, write_proposal
 from crypto.update_path import UpdatePath, read_update_path, write_update_path
 
@@ -34,6 +34,18 @@ class Commit:
 
     proposals: tuple[ProposalOrRef, ...]
     path: UpdatePath | None
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    def to_bytes(self) -> bytes:
+        """The encoding; of a decoded Commit the very bytes that were decoded.
+
+        It is signed, hashed and sent, so that a commit would otherwise be encoded three times.
+        """
+        if self._encoded is not None:
+            return self._encoded
+        encoded = encode(self, _write_fields)
+        object.__setattr__(self, "_encoded", encoded)
+        return encoded
 
 
 def _read_proposal_or_ref(reader: Reader) -> ProposalOrRef:
@@ -61,11 +73,18 @@ def read_commit(reader: Reader) -> Commit:
     Raises:
         CodecError: Malformed.
     """
-    return Commit(
+    start = reader.offset
+    commit = Commit(
         proposals=tuple(reader.vector(_read_proposal_or_ref)), path=reader.optional(read_update_path)
     )
+    object.__setattr__(commit, "_encoded", reader.since(start))
+    return commit
 
 
 def write_commit(writer: Writer, commit: Commit) -> None:
     """Append a Commit."""
+    writer.raw(commit.to_bytes())
+
+
+def _write_fields(writer: Writer, commit: Commit) -> None:
     writer.vector(commit.proposals, _write_proposal_or_ref).optional(commit.path, write_update_path)

@@ -51,8 +51,11 @@ class DhGroup(Protocol):
     def public_key(self, private: bytes) -> bytes:
         """Public key of ``private``."""
 
-    def exchange(self, private: bytes, public: bytes) -> bytes:
-        """The shared secret, after the checks of RFC 9180 section 7.1.4."""
+    def exchange(self, private: bytes, public: bytes) -> tuple[bytes, bytes]:
+        """Shared secret, checked as RFC 9180 section 7.1.4 says, and the public key of ``private``.
+
+        Both at once, because loading a private key costs as much as the exchange itself.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +75,15 @@ class Montgomery:
         """See :class:`DhGroup`."""
         return self.private_type.from_private_bytes(private).public_key().public_bytes_raw()
 
-    def exchange(self, private: bytes, public: bytes) -> bytes:
+    def exchange(self, private: bytes, public: bytes) -> tuple[bytes, bytes]:
         """See :class:`DhGroup`."""
         if self.private_type is X25519PrivateKey:
-            return X25519PrivateKey.from_private_bytes(private).exchange(
-                X25519PublicKey.from_public_bytes(public)
-            )
-        return X448PrivateKey.from_private_bytes(private).exchange(X448PublicKey.from_public_bytes(public))
+            key = X25519PrivateKey.from_private_bytes(private)
+            shared = key.exchange(X25519PublicKey.from_public_bytes(public))
+            return shared, key.public_key().public_bytes_raw()
+        other = X448PrivateKey.from_private_bytes(private)
+        shared = other.exchange(X448PublicKey.from_public_bytes(public))
+        return shared, other.public_key().public_bytes_raw()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,15 +109,19 @@ class NistCurve:
 
     def public_key(self, private: bytes) -> bytes:
         """See :class:`DhGroup`."""
-        public = self._load(private).public_key()
-        return public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return _encode_point(self._load(private))
 
-    def exchange(self, private: bytes, public: bytes) -> bytes:
+    def exchange(self, private: bytes, public: bytes) -> tuple[bytes, bytes]:
         """See :class:`DhGroup`."""
         if len(public) != self.n_public or public[0] != 4:
             raise ValueError("not an uncompressed point")
         point = ec.EllipticCurvePublicKey.from_encoded_point(self.curve, public)
-        return self._load(private).exchange(ec.ECDH(), point)
+        key = self._load(private)
+        return key.exchange(ec.ECDH(), point), _encode_point(key)
+
+
+def _encode_point(private: ec.EllipticCurvePrivateKey) -> bytes:
+    return private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +148,14 @@ class DhKem:
 
     def derive_key_pair(self, ikm: bytes) -> tuple[bytes, bytes]:
         """DeriveKeyPair of RFC 9180 section 7.1.3: (private, public)."""
+        private = self._derive_private(ikm)
+        return private, self.group.public_key(private)
+
+    def _derive_private(self, ikm: bytes) -> bytes:
         prk = labeled_extract(self.kdf, self._suite_id, b"", b"dkp_prk", ikm)
-        private = self.group.derive_private(
+        return self.group.derive_private(
             lambda label, info: labeled_expand(self.kdf, self._suite_id, prk, label, info, self.n_private)
         )
-        return private, self.group.public_key(private)
 
     def public_key(self, private: bytes) -> bytes:
         """Public key of a serialized private key.
@@ -166,9 +178,9 @@ class DhKem:
         Raises:
             ValidationError: ``public`` is no key of this KEM, or one without a shared secret.
         """
-        private, enc = self.derive_key_pair(rng(self.n_private))
+        private = self._derive_private(rng(self.n_private))
         try:
-            dh = self.group.exchange(private, public)
+            dh, enc = self.group.exchange(private, public)
         except ValueError:
             raise ValidationError("hpke.public-key") from None
         return self._shared_secret(dh, enc, public), enc
@@ -179,9 +191,8 @@ class DhKem:
         Raises:
             AuthenticationError: ``enc`` is no public key of this KEM, or one without a shared secret.
         """
-        public = self.public_key(private)
         try:
-            dh = self.group.exchange(private, enc)
+            dh, public = self.group.exchange(private, enc)
         except ValueError:
             raise AuthenticationError from None
         return self._shared_secret(dh, enc, public)

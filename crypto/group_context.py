@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crypto.code_points import ProtocolVersion
 from crypto.codec import CodecError, Reader, Writer, encode
@@ -32,10 +32,15 @@ class GroupContext:
     tree_hash: bytes
     confirmed_transcript_hash: bytes
     extensions: Extensions = ()
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     def to_bytes(self) -> bytes:
-        """The encoding, as it is hashed and signed."""
-        return encode(self, write_group_context)
+        """The encoding, as it is hashed and signed: once for an epoch, not once for each message."""
+        if self._encoded is not None:
+            return self._encoded
+        encoded = encode(self, _write_fields)
+        object.__setattr__(self, "_encoded", encoded)
+        return encoded
 
 
 def read_group_context(reader: Reader) -> GroupContext:
@@ -59,6 +64,10 @@ def read_group_context(reader: Reader) -> GroupContext:
 
 def write_group_context(writer: Writer, context: GroupContext) -> None:
     """Append a GroupContext."""
+    writer.raw(context.to_bytes())
+
+
+def _write_fields(writer: Writer, context: GroupContext) -> None:
     writer.u16(ProtocolVersion.MLS10).u16(context.cipher_suite).opaque(context.group_id).u64(context.epoch)
     writer.opaque(context.tree_hash).opaque(context.confirmed_transcript_hash)
     write_extensions(writer, context.extensions)
