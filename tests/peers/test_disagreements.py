@@ -1,4 +1,4 @@
-"""Each disagreement with ts-mls 1.6.4 that docs/INTEROPERABILITY.md names (T1 to T6), pinned down.
+"""Each disagreement with ts-mls 1.6.4 that docs/INTEROPERABILITY.md names (T1 to T7), pinned down.
 
 If one fails after an update of ts-mls, the fault has probably been mended: strike it from the document.
 """
@@ -12,7 +12,7 @@ import pytest
 
 from crypto.suites import suite
 from support.peer import Made, Peer, PeerRefused, Text
-from support.peer_circle import Circle, left_half_empty, ts_mls_refuses
+from support.peer_circle import GROUP_ID, Circle, left_half_empty, ts_mls_refuses
 from support.peer_ours import FullPeer, ProductPeer
 from support.peer_rs import RsPeer
 from support.peer_ts import Bridge, TsPeer
@@ -141,3 +141,16 @@ def test_t6_adds_come_without_a_path(ts: Bridge) -> None:
     before = member.tree().leaf(member.group.members[0].leaf_index)
     assert not isinstance(member.process(made.message, 0), Text)
     assert member.tree().leaf(member.group.members[0].leaf_index) == before
+
+
+def test_t7_lengths_longer_than_needed_are_taken(ts: Bridge) -> None:
+    """RFC 9420 section 2.1.2 wants the shortest length; ours refuses any other."""
+    circle = Circle(ours(1))
+    circle.change(0, adds=[theirs(ts, 1), ours(1)])
+    message = circle.peers[0].protect(b"text", b"data")
+    assert message[:5] == bytes([0, 1, 0, 2, len(GROUP_ID)])
+    longer = message[:4] + bytes([0x40, len(GROUP_ID)]) + message[5:]
+    with pytest.raises(PeerRefused, match="CodecError"):
+        circle.peers[2].process(longer, 0)
+    circle.check_text(circle.peers[1].process(longer, 0), 0, b"text")
+    circle.check_text(circle.peers[2].process(message, 0), 0, b"text")

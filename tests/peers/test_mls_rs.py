@@ -136,6 +136,7 @@ def life(seed: int, *, public: bool) -> None:
     circle.change(0, adds=[make("mls-rs"), make("full"), make("mls-rs")])
     counts = random_life(circle, make, ("full", "mls-rs"), seed=seed, epochs=200)
     assert min(counts.values()) > 10
+    assert circle.joins_that_ts_mls_would_refuse > 0  # docs/INTEROPERABILITY.md, T2
 
 
 @PUBLIC_OR_NOT

@@ -76,6 +76,7 @@ class Circle:
         self.peers: dict[int, Peer] = {0: first}
         self.removed: list[Peer] = []
         self.turned_away = 0
+        self.joins_that_ts_mls_would_refuse = 0
         self._texts = 0
         self.check_agreement()
 
@@ -180,13 +181,15 @@ class Circle:
             if not with_tree:
                 with pytest.raises(PeerRefused):
                     peer.join(made.welcome, None)
-            if peer.kind == "ts-mls" and tree is not None and ts_mls_refuses(tree):
+            doubtful = tree is not None and ts_mls_refuses(tree)
+            if peer.kind == "ts-mls" and doubtful:
                 with pytest.raises(PeerRefused, match="must list leaf node in its unmerged_leaves"):
                     peer.join(made.welcome, ratchet_tree)
                 outside.append(leaf)
             else:
                 peer.join(made.welcome, ratchet_tree)
                 self.peers[leaf] = peer
+                self.joins_that_ts_mls_would_refuse += doubtful and peer.kind == "mls-rs"
         return outside
 
     def _tree(self) -> RatchetTree | None:
