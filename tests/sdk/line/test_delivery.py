@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clients.sdk.line import outbox
-from clients.sdk.line.events import AlarmKind, DepositCell, LinePhase, MessagesMissing
+from clients.sdk.line.events import AlarmKind, DepositCell, LinePhase, MessageReceived, MessagesMissing
 from clients.sdk.line.payloads import CounterRange, PayloadKind, decode_ranges, encode_ranges
 from clients.sdk.line.tables import ItemClass
 from crypto.sensitive import Plaintext
@@ -38,6 +38,7 @@ def test_r11_a_content_message_in_two_cells_is_delivered_once() -> None:
         world._do(world.client, effect)
     world.online(world.therapist)
     assert world.therapist.received() == ["once"]
+    assert len(world.therapist.told(MessageReceived)) == 1
 
 
 def test_r11_a_gap_is_shown_asked_for_and_filled_in_its_place() -> None:
