@@ -167,7 +167,7 @@ def run_checks(tally: Tally, options: argparse.Namespace) -> None:
     step(
         tally,
         "tests (pytest, with coverage of branches)",
-        [PYTHON, "-m", "pytest", "-q", *selection, *coverage, f"--junitxml={report}"],
+        [PYTHON, "-m", "pytest", "-q", "--durations=12", *selection, *coverage, f"--junitxml={report}"],
         "Mend the tests named above; `.venv/bin/python -m pytest PATH` runs a few.",
     )
     count_tests(tally, report)
