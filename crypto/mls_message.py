@@ -10,6 +10,7 @@ from crypto.codec import CodecError, Reader, Writer, encode
 from crypto.framed_content import WireFormat
 from crypto.group_info import GroupInfo, read_group_info, write_group_info
 from crypto.key_package import KeyPackage, read_key_package, write_key_package
+from crypto.limits import MAX_MESSAGE_BYTES
 from crypto.private_message import PrivateMessage, read_private_message, write_private_message
 from crypto.public_message import PublicMessage, read_public_message, write_public_message
 from crypto.welcome import Welcome, read_welcome, write_welcome
@@ -60,6 +61,8 @@ def read_mls_message(reader: Reader) -> MLSMessage:
         CodecError: Malformed, of another version than MLS 1.0, or of an unknown wire format.
     """
     start = reader.offset
+    if reader.remaining > MAX_MESSAGE_BYTES:
+        raise CodecError(start, "message is longer than allowed")
     if reader.u16() != ProtocolVersion.MLS10:
         raise CodecError(start, "protocol version is not MLS 1.0")
     try:

@@ -109,6 +109,8 @@ def apply_adds(
         ValidationError: ``proposal.*``, ``key-package.*`` or ``leaf.*`` names the rule broken.
         CodecError: The group's ``required_capabilities`` are malformed.
     """
+    if not adds:
+        return ()  # an update looks at no other member
     if len({add.key_package.leaf_node.signature_key for add in adds}) != len(adds):
         raise ValidationError("proposal.add-repeated")
     # Who is left after the removes counts: replacing a member by itself is allowed (section 12.2).

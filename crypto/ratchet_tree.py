@@ -19,6 +19,7 @@ from dataclasses import replace
 from crypto.codec import Writer
 from crypto.errors import StateError, ValidationError
 from crypto.leaf_node import LeafNode
+from crypto.limits import MAX_TREE_LEAVES
 from crypto.suites import CipherSuite
 from crypto.tree_math import (
     LeafIndex,
@@ -29,6 +30,7 @@ from crypto.tree_math import (
     leaf_to_node,
     left,
     node_to_leaf,
+    node_width,
     right,
     root,
 )
@@ -132,17 +134,27 @@ class RatchetTree:
     # -- evolution (RFC 9420 sections 7.7 and 12.1)
 
     def make_room(self) -> LeafIndex:
-        """The leftmost blank leaf, after extending the tree if there was none (section 7.7)."""
+        """The leftmost blank leaf, after extending the tree if there was none (section 7.7).
+
+        Raises:
+            ValidationError: ``tree.too-large``.
+        """
         free = (index for index, node in enumerate(self._nodes[::2]) if node is None)
         leaf_index = LeafIndex(next(free, self.n_leaves))
         if leaf_index == self.n_leaves:
+            if self.n_leaves >= MAX_TREE_LEAVES:
+                raise ValidationError("tree.too-large")
             added = len(self._nodes) + 1
             self._nodes += [None] * added
             self._hashes += [None] * added
         return leaf_index
 
     def add_leaf(self, leaf: LeafNode) -> LeafIndex:
-        """Put a leaf into the leftmost blank place, extending the tree if there is none (section 12.1.1)."""
+        """Put a leaf into the leftmost blank place, extending the tree if there is none (section 12.1.1).
+
+        Raises:
+            ValidationError: ``tree.too-large``.
+        """
         leaf_index = self.make_room()
         for ancestor in direct_path(leaf_to_node(leaf_index), self.n_leaves):
             parent = self.parent_node(ancestor)
@@ -278,10 +290,12 @@ def from_ratchet_tree(suite: CipherSuite, nodes: Sequence[Node | None]) -> Ratch
     """Build a tree from the nodes of a ``ratchet_tree`` extension (RFC 9420 section 12.4.3.3).
 
     Raises:
-        ValidationError: ``tree.empty``, ``tree.trailing-blank`` or ``tree.node-type``.
+        ValidationError: ``tree.empty``, ``tree.too-large``, ``tree.trailing-blank`` or ``tree.node-type``.
     """
     if not nodes:
         raise ValidationError("tree.empty")
+    if len(nodes) > node_width(MAX_TREE_LEAVES):
+        raise ValidationError("tree.too-large")
     if nodes[-1] is None:
         raise ValidationError("tree.trailing-blank")
     for index, node in enumerate(nodes):
