@@ -81,8 +81,14 @@ def test_a_life_in_steps(creator: str, other: str, public: bool) -> None:
         circle.check_locked_out(removed)
 
 
-@pytest.mark.parametrize("path", [False, True])
-@pytest.mark.parametrize("size", range(2, 9))
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        *((False, size) for size in range(2, 9)),
+        *((True, size) for size in range(2, 5)),
+        *(pytest.param(True, size, marks=pytest.mark.long) for size in range(5, 9)),
+    ],
+)
 def test_remove_every_index(size: int, path: bool) -> None:
     """Groups of 2 to 8: each leaf, 0 and the creator among them, is removed by either side and put back."""
     make = Maker(path=path)
@@ -139,7 +145,7 @@ def life(seed: int, *, public: bool) -> None:
     assert circle.joins_that_ts_mls_would_refuse > 0  # docs/INTEROPERABILITY.md, T2
 
 
-@PUBLIC_OR_NOT
+@pytest.mark.parametrize("public", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_two_hundred_random_epochs(public: bool) -> None:
     life(int(public), public=public)
 

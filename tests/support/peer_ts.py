@@ -189,12 +189,14 @@ class TsPeer:
 
     def epochs_kept(self) -> int:
         """How many past epochs ts-mls still holds keys of."""
-        kept: int = self._ask("view")["epochsKept"]
+        kept: int = self._view()["epochsKept"]
         return kept
 
+    def _view(self) -> Any:
+        return self._ask("view", label=EXPORT_LABEL, context=EXPORT_CONTEXT, length=EXPORT_BYTES)
+
     def view(self) -> View:
-        seen = self._ask("view")
-        exported = self._ask("export", label=EXPORT_LABEL, context=EXPORT_CONTEXT, length=EXPORT_BYTES)
+        seen = self._view()
         return View(
             epoch=seen["epoch"],
             leaf=seen["leaf"],
@@ -202,5 +204,5 @@ class TsPeer:
             tree_hash=seen["treeHash"],
             transcript_hash=seen["transcriptHash"],
             leaves=tuple(seen["leaves"]),
-            exported=exported["exported"],
+            exported=seen["exported"],
         )

@@ -60,7 +60,7 @@ export class Member {
   async create({ groupId }) {
     const { publicPackage, privatePackage } = this.keys
     this.state = await createGroup(groupId, publicPackage, privatePackage, [], this.suite, this.config)
-    return await this.view()
+    return {}
   }
 
   async join({ welcome, tree }) {
@@ -70,7 +70,7 @@ export class Member {
     this.state = await joinGroup(
       message.welcome, publicPackage, privatePackage, emptyPskIndex, this.suite, ratchetTree, undefined, this.config,
     )
-    return await this.view()
+    return {}
   }
 
   async commit({ adds, removes, treeInWelcome, publicMessage }) {
@@ -157,14 +157,10 @@ export class Member {
     return { message: encodeMlsMessage({ version: "mls10", wireformat: "mls_private_message", privateMessage }) }
   }
 
-  async export({ label, context, length }) {
-    const { exporterSecret } = this.state.keySchedule
-    return { exported: await mlsExporter(exporterSecret, label, context, length, this.suite) }
-  }
-
-  async view() {
+  async view({ label, context, length }) {
     const { groupContext, keySchedule, ratchetTree, privatePath, historicalReceiverData } = this.state
     return {
+      exported: await mlsExporter(keySchedule.exporterSecret, label, context, length, this.suite),
       epoch: groupContext.epoch,
       leaf: privatePath.leafIndex,
       authenticator: keySchedule.epochAuthenticator,

@@ -57,7 +57,7 @@ export class Member {
     this.state = await createGroup({
       context: this.context, groupId, keyPackage: publicPackage, privateKeyPackage: privatePackage,
     })
-    return await this.view()
+    return {}
   }
 
   async join({ welcome }) {
@@ -68,7 +68,7 @@ export class Member {
       keyPackage: publicPackage,
       privateKeys: privatePackage,
     })
-    return await this.view()
+    return {}
   }
 
   async commit({ adds, removes, treeInWelcome, publicMessage }) {
@@ -107,14 +107,10 @@ export class Member {
     return { message: encode(mlsMessageEncoder, made.message) }
   }
 
-  async export({ label, context, length }) {
-    const { exporterSecret } = this.state.keySchedule
-    return { exported: await mlsExporter(exporterSecret, label, context, length, this.context.cipherSuite) }
-  }
-
-  async view() {
+  async view({ label, context, length }) {
     const { groupContext, keySchedule, ratchetTree, privatePath, historicalReceiverData } = this.state
     return {
+      exported: await mlsExporter(keySchedule.exporterSecret, label, context, length, this.context.cipherSuite),
       epoch: groupContext.epoch,
       leaf: privatePath.leafIndex,
       authenticator: keySchedule.epochAuthenticator,
