@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from clients.sdk.line.events import (
     CellArrived,
@@ -119,11 +120,17 @@ class Walk:
         assert waiting_cells or self.world.relay.waiting_cells() == 0
 
 
+def _seeds(quick: int, all_of_them: int) -> list[ParameterSet]:
+    """A few seeds always, the rest with --long."""
+    marks = [() if seed < quick else (pytest.mark.long,) for seed in range(all_of_them)]
+    return [pytest.param(seed, marks=marks[seed]) for seed in range(all_of_them)]
+
+
 def _crash() -> None:
     raise Crash
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", _seeds(4, 40))
 def test_two_devices_exactly_once_in_order_nothing_lost(seed: int) -> None:
     walk = Walk(seed)
     for _ in range(120):
@@ -132,7 +139,7 @@ def test_two_devices_exactly_once_in_order_nothing_lost(seed: int) -> None:
     walk.check()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", _seeds(2, 12))
 @pytest.mark.parametrize("devices", [3, 4])
 def test_more_devices_exactly_once_in_order_nothing_lost(seed: int, devices: int) -> None:
     walk = Walk(100 + seed, devices=devices)
@@ -142,7 +149,7 @@ def test_more_devices_exactly_once_in_order_nothing_lost(seed: int, devices: int
     walk.check()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", _seeds(3, 30))
 def test_relay_loses_its_store_again_and_again(seed: int) -> None:
     """R9: what had not been receipted is deposited again; nobody loses anything."""
     walk = Walk(200 + seed)
