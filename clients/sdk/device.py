@@ -531,10 +531,22 @@ class Device:
         """
         return await self._online.invite(ASK_SECONDS)
 
+    def use_therapist_token(self, token: str) -> None:
+        """Therapist: another one-use token of the relay's operator, where the relay asks for one.
+
+        Raises:
+            WrongRole.
+        """
+        if self.role is not Role.THERAPIST:
+            raise WrongRole("therapist")
+        self._engine.use_token(token)
+
     async def connect(self, link: str, *, name: str | None = None, hurry: bool = False) -> LineSummary:
         """Client: open the line that an invitation offers; waits 5 to 60 s first unless `hurry`.
 
-        Texts may be sent as soon as this returns; they wait in the line's channel for the therapist.
+        Texts may be sent as soon as this returns; they wait in the line's channel for the therapist. If the
+        relay is lost in the middle, the line stays: its first contact goes out with the next connection, or
+        with the next `connect` of the same link.
 
         Raises:
             WrongRole; InvitationMistyped, InvitationExpired, InvitationUsed, CannotBeContacted, InboxFull;

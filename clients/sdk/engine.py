@@ -55,6 +55,7 @@ from clients.sdk.records import (
     LineRecord,
     load_device,
     load_lines,
+    save_device,
     save_line,
 )
 from clients.sdk.relay_link import RelayLink
@@ -163,10 +164,6 @@ class Engine:
         """Hand a wish of the person to a line's machine."""
         self.drivers[line_id].handle(event, self.clock.now())
         self._wake.set()
-
-    def save_record(self, record: DeviceRecord) -> None:
-        """The device's own record changed in the vault."""
-        self.record = record
 
     def _make_driver(self, line: LineRecord) -> LineDriver:
         keys = line.keys if line.keys is not None else therapist_of(self.record).keys
@@ -496,6 +493,23 @@ class Engine:
         self.news.post(LineOpened(line=LineName(record.name)))
 
     # -- the client's first contacts
+
+    def line_of_invitation(self, admit_value: bytes) -> bytes | None:
+        """The line that an earlier, unfinished `connect` with this invitation made."""
+        with self.vault.transaction() as tx:
+            for line_id, data in tx.items(DROPS):
+                if DropRecord.decode(data).admit_value == admit_value:
+                    return line_id
+        return None
+
+    def use_token(self, token: str) -> None:
+        """Keep another registration token, and try at once."""
+        with self.vault.transaction() as tx:
+            record = self._load(tx)
+            state = replace(therapist_of(record), token=token)
+            self.record = replace(record, therapist=state)
+            save_device(tx, self.record)
+        self.reconnect()
 
     async def deliver(self, line_id: bytes) -> None:
         """Drop a first contact over a connection of its own.

@@ -97,14 +97,14 @@ class Online:
 
     async def wait_online(self, timeout_seconds: float) -> None:
         """See `Device.wait_online`."""
-        await self._wait_connected(timeout_seconds)
+        await self._wait_reachable(timeout_seconds)
 
-        def ready() -> bool:
-            if self._engine.inbox_trouble is not None:
-                raise self._engine.inbox_trouble
-            return self._reachable() and all(view.attached for view in self._views())
+        def attached() -> bool:
+            drivers = [driver for driver in self._engine.drivers.values() if driver.connected]
+            views = [driver.machine.view() for driver in drivers]
+            return self._reachable() and all(view.attached for view in views if view.phase in WORKING_PHASES)
 
-        if not await self._until(ready, timeout_seconds):
+        if not await self._until(attached, timeout_seconds):
             raise self._trouble()
 
     async def settle(self, timeout_seconds: float, idle_seconds: float) -> None:
@@ -115,8 +115,6 @@ class Online:
 
         def settled() -> bool:
             nonlocal looks
-            if self._engine.inbox_trouble is not None:
-                raise self._engine.inbox_trouble
             looks = looks + 1 if self._settled(idle_seconds) else 0
             return looks >= QUIET_LOOKS
 
@@ -147,11 +145,25 @@ class Online:
         engine = self._engine
         if engine.connection is None:
             return False
-        return engine.inbox_open or engine.record.role is Role.CLIENT
+        inbox_decided = engine.inbox_open or engine.inbox_trouble is not None
+        return inbox_decided or engine.record.role is Role.CLIENT
 
     def _views(self) -> list[LineView]:
         views = [driver.machine.view() for driver in list(self._engine.drivers.values())]
         return [view for view in views if view.phase in WORKING_PHASES]
+
+    async def _wait_reachable(self, timeout_seconds: float) -> None:
+        """Wait for the connection, and a therapist's inbox.
+
+        Raises:
+            RelayUnreachable, NotARelay: there is none in time.
+            Refused: the relay does not open the inbox.
+        """
+        await self._wait_connected(timeout_seconds)
+        if not await self._until(self._reachable, timeout_seconds):
+            raise self._trouble()
+        if self._engine.inbox_trouble is not None:
+            raise self._engine.inbox_trouble
 
     async def _wait_connected(self, timeout_seconds: float) -> None:
         patience = min(timeout_seconds, FIRST_CONNECTION_SECONDS)
@@ -193,7 +205,7 @@ class Online:
         engine = self._engine
         if engine.record.role is not Role.THERAPIST:
             raise WrongRole("therapist")
-        await self.wait_online(timeout_seconds)
+        await self._wait_reachable(timeout_seconds)
         certificate = DeviceCertificate.decode(therapist_of(engine.record).keys.certificate)
         invitation = Invitation.make(
             relay_url=engine.record.relay_url,
@@ -226,13 +238,17 @@ class Online:
         if engine.record.role is not Role.CLIENT:
             raise WrongRole("client")
         invitation = self._read_link(link)
+        left_over = engine.line_of_invitation(invitation.admit_value)
         taken = {line.name for line in engine.lines.values()}
-        if name is not None and name in taken:
+        if left_over is None and name is not None and name in taken:
             raise UsageError(f"There is a line named {name!r} already.")
-        await self.wait_online(timeout_seconds)
+        await self._wait_reachable(timeout_seconds)
         connection = engine.connection
         if connection is None:
             raise RelayUnreachable(engine.record.relay_url, "connection lost")
+        if left_over is not None:
+            # An earlier attempt made the line and lost the relay before the drop was taken.
+            return await self._deliver(left_over, pause=0.0 if hurry else self._pause_seconds())
         # 1. The bucket, and in it the fingerprint of the link and nothing else.
         bundles = await fetch_bucket(
             engine.record.relay_url,
@@ -255,6 +271,16 @@ class Online:
             )
         line_id = opened.record.line_id
         engine.add_line(opened.record)
+        return await self._deliver(line_id, pause=pause)
+
+    async def _deliver(self, line_id: bytes, *, pause: float) -> bytes:
+        """Drop a first contact and let its line begin.
+
+        Raises:
+            Refused: the relay does not take it; the line is forgotten.
+            RelayUnreachable: the line is kept, and its drop goes out with the next connection.
+        """
+        engine = self._engine
         # 3. The drop, over a connection of its own.
         try:
             await engine.deliver(line_id)

@@ -190,6 +190,78 @@ async def test_an_invitation_works_once(tmp_path: Path) -> None:
         third.close()
 
 
+async def test_a_first_contact_that_lost_the_relay_goes_out_later_and_once(tmp_path: Path) -> None:
+    async with devices(tmp_path) as pair:
+        async with pair.therapist.online():
+            link = (await pair.therapist.invite()).link
+        engine = pair.client._engine
+        deliver = engine.deliver
+
+        async def lost(line_id: bytes) -> None:
+            raise RelayUnreachable(pair.relay.url, "connection lost")
+
+        engine.deliver = lost  # type: ignore[method-assign]  # the relay goes at just this moment
+        async with pair.client.online():
+            with pytest.raises(RelayUnreachable):
+                await pair.client.connect(link, name="sara", hurry=True)
+        pair.client.send_text("sara", "written before it was dropped")
+        pair.client.close()
+        assert deliver is not None
+        # another process finds it and brings it out; connecting once more with the same link finds the line
+        client = Device.open(tmp_path / "client", PASSPHRASE)
+        async with pair.therapist.online(), client.online():
+            assert await until_texts(pair.therapist, 1) == ["written before it was dropped"]
+            assert [line.name for line in client.lines()] == ["sara"]
+            with pytest.raises(InvitationUsed):
+                await client.connect(link, hurry=True)
+        client.close()
+
+
+async def test_connecting_again_with_the_same_link_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    async with devices(tmp_path) as pair:
+        async with pair.therapist.online():
+            link = (await pair.therapist.invite()).link
+        engine = pair.client._engine
+        deliver = engine.deliver
+        failures = iter([True])
+
+        async def lost_once(line_id: bytes) -> None:
+            if next(failures, False):
+                raise RelayUnreachable(pair.relay.url, "connection lost")
+            await deliver(line_id)
+
+        engine.deliver = lost_once  # type: ignore[method-assign]  # the relay goes at just this moment
+        async with pair.client.online():
+            with pytest.raises(RelayUnreachable):
+                await pair.client.connect(link, name="sara", hurry=True)
+            line = await pair.client.connect(link, name="sara", hurry=True)
+            assert line.name == "sara"
+            assert len(pair.client.lines()) == 1
+
+
+async def test_a_refused_left_over_first_contact_ends_its_line_with_a_sentence(tmp_path: Path) -> None:
+    async with devices(tmp_path) as pair:
+        async with pair.therapist.online():
+            link = (await pair.therapist.invite()).link
+        other = make_device(tmp_path / "other", Role.CLIENT, pair.relay.url)
+        engine = pair.client._engine
+
+        async def lost(line_id: bytes) -> None:
+            raise RelayUnreachable(pair.relay.url, "connection lost")
+
+        engine.deliver = lost  # type: ignore[method-assign]  # the relay goes at just this moment
+        async with pair.client.online(), other.online():
+            with pytest.raises(RelayUnreachable):
+                await pair.client.connect(link, name="sara", hurry=True)
+            await other.connect(link, hurry=True)
+        other.close()
+        pair.client.close()
+        client = Device.open(tmp_path / "client", PASSPHRASE)
+        async with client.online():
+            await until(lambda: client.line().phase is LinePhase.ENDED)
+        client.close()
+
+
 async def test_links_that_do_not_check_out_are_told_apart(tmp_path: Path) -> None:
     async with devices(tmp_path) as pair, pair.therapist.online(), pair.client.online():
         link = (await pair.therapist.invite()).link
@@ -258,6 +330,10 @@ async def test_r21_a_therapist_registers_only_with_a_token_where_the_relay_wants
         async with again.online():
             with pytest.raises(TherapistTokenNeeded):
                 await again.invite()
+        # a fresh token of the operator is taken by the device that is there already
+        again.use_therapist_token(await process.therapist_token())
+        async with again.online():
+            assert (await again.invite()).link.startswith(process.url)
         again.close()
         # registered once, the inbox opens without a token
         async with with_token.online():

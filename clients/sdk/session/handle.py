@@ -47,6 +47,7 @@ TERMINAL: Final = "clients.terminal.session_view:run"
 BROKER_SECONDS: Final = 0.5
 CHILD_START_SECONDS: Final = 30.0
 CHILD_END_SECONDS: Final = 5.0
+MAX_EFFECTS: Final = 1_024
 
 
 class SessionLine(Protocol):
@@ -120,7 +121,7 @@ class SessionHandle:
         self._tasks: asyncio.TaskGroup | None = None
         self._child: ChildProcess | None = None
         self._broker: Broker | None = None
-        self._effects: asyncio.Queue[ControlEffect] = asyncio.Queue()
+        self._effects: asyncio.Queue[ControlEffect] = asyncio.Queue(MAX_EFFECTS)
         self._reports: list[tuple[str, str]] = []
         self._unread: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
         self._ready = asyncio.Event()
@@ -201,7 +202,7 @@ class SessionHandle:
             front=front,
             options=given,
         )
-        self._stack.enter_context(self._line.hearing(self._effects.put_nowait))
+        self._stack.enter_context(self._line.hearing(self._hear))
         self._child = await start_child(on_terminal=front not in {SCRIPTED, PIPE})
         self._child.send(info.to_message())
         self._tasks.create_task(self._listen(self._child))
@@ -276,6 +277,11 @@ class SessionHandle:
             raise TimedOut(sentence) from None
         if not event.is_set():
             raise self._failure or SessionFailed("The session ended before it had begun.")
+
+    def _hear(self, effect: ControlEffect) -> None:
+        """Keep an effect for the broker. Beyond the bound it is dropped: S1 repeats what matters."""
+        if not self._effects.full():
+            self._effects.put_nowait(effect)
 
     def _make_broker(self, session_id: bytes) -> Broker:
         peer_identity = self._line.peer_identity
