@@ -287,3 +287,42 @@ def test_the_stored_codes_of_the_ratchets_stay_what_they_are() -> None:
         ("APPLICATION", 2),
     ]
     assert MAX_GENERATION == 0xFFFF_FFFF
+
+
+@pytest.mark.parametrize("leaf", range(4))
+def test_a_receiver_that_only_looks_derives_what_the_sender_took(leaf: int) -> None:
+    for ratchet in RatchetType:
+        looked = make(4).prepare(LeafIndex(leaf), ratchet, 1).key
+        sender = make(4)
+        sender.take_next(LeafIndex(leaf), ratchet)
+        assert sender.take_next(LeafIndex(leaf), ratchet) == looked
+
+
+def test_no_part_of_a_ratchet_prints_a_secret() -> None:
+    tree = make(2, RatchetPolicy(keep_skipped=2))
+    prepared = tree.prepare(ZERO, APPLICATION, 2)
+    assert repr(prepared).startswith("PreparedKey(key=MessageKey(generation=2), ratchet_id=(0, ")
+    assert "_next_secret" not in repr(prepared)
+    assert "_skipped" not in repr(prepared)
+    tree.consume(prepared)
+    assert repr(tree._ratchets[ZERO, APPLICATION]) == "Ratchet(generation=3)"
+
+
+def test_the_last_generation_of_all_can_be_received() -> None:
+    tree = make()
+    receive(tree, 0)
+    tree._ratchets[ZERO, APPLICATION].generation = MAX_GENERATION - 1
+    assert receive(tree, MAX_GENERATION).generation == MAX_GENERATION
+
+
+def test_a_leaf_whose_secret_is_gone_says_so() -> None:
+    tree = make(4)
+    tree._nodes.clear()
+    with pytest.raises(StateError, match="secret of this leaf is gone"):
+        tree.take_next(ZERO, APPLICATION)
+
+
+@pytest.mark.parametrize("leaf", [-1, 2, 3])
+def test_there_is_no_leaf_beside_the_tree(leaf: int) -> None:
+    with pytest.raises(StateError, match="no such leaf"):
+        make(2).take_next(LeafIndex(leaf), APPLICATION)
