@@ -122,7 +122,7 @@ class Context:
         self.print(printable(text) if self.out.isatty() else text)
 
     def print_qr(self, payload: str) -> None:
-        """A QR code: in black and white on a terminal, else as bare half blocks (to be shown dark on light)."""
+        """A QR code: black on white on a terminal, else bare half blocks, to be shown dark on light."""
         from clients.terminal.qr import qr_for_terminal, qr_lines
 
         code = qr_for_terminal(payload) if self.out.isatty() else "\n".join(qr_lines(payload))

@@ -77,6 +77,9 @@ COMMANDS: Final = (
     Command(
         name="open",
         help="open the full-screen app",
+        description="Open the full-screen app: lines, conversations, live sessions. F2 shows crisis help, F8 "
+        "locks at once.\n\nTexts are kept and sent exactly as written, in any script; whether Urdu is joined "
+        "and runs from\nright to left on the screen depends on the terminal.",
         run=_open,
         exit_codes=offline_codes(),
     ),

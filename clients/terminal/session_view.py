@@ -173,7 +173,8 @@ class SessionApp(CalmApp[None]):
     @work(exit_on_error=True)
     async def _listen(self) -> None:
         async for event in self._session.events():
-            await self.session_event(event)
+            if not self._over:
+                await self.session_event(event)
 
     async def session_event(self, event: SessionEvent) -> None:
         """Show what happened."""
@@ -273,6 +274,8 @@ class SessionApp(CalmApp[None]):
         self.exit()
 
     def _end(self, reason: EndReason) -> None:
+        if self._over:
+            return  # the panic key was faster: all is wiped, and the app is on its way out
         self._over = True
         composer = self.query_one(Composer)
         composer.clear()

@@ -9,7 +9,9 @@ from textual.app import ComposeResult
 from textual.containers import Center, Middle, Vertical
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Label
+from textual.widgets import Footer, Input, Label, Static
+
+from clients.commands.vault_commands import NO_RECOVERY
 
 NO_VAULT_SENTENCE: Final = (
     "There is no vault in this folder yet. Leave with Ctrl+Q and make one:\n\n"
@@ -40,7 +42,7 @@ class UnlockScreen(Screen[None]):
                 yield Label("Passphrase", classes="faint")
                 yield Input(password=True, id="passphrase")
                 yield Label(self._sentence, id="unlock-sentence", markup=False)
-                yield Label("A forgotten passphrase cannot be recovered by anybody.", classes="faint")
+                yield Static(NO_RECOVERY, classes="faint")
             else:
                 yield Label(NO_VAULT_SENTENCE, markup=False)
         yield Footer()

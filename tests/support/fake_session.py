@@ -48,6 +48,7 @@ class FakeSession:
 
     def panic(self) -> None:
         self.done.append("panic")
+        self.queue.put_nowait(Ended(reason=EndReason.PANIC))
 
     async def commands(self) -> AsyncIterator[tuple[str, str]]:
         while True:

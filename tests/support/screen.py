@@ -9,12 +9,27 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
 
+_ROUNDS = 400
+_STILL_ROUNDS = 3
+_ROUND_SECONDS = 0.01
+"""Textual repaints by a timer of its own, sixty times a second; a round is about half of that."""
+
 
 async def rest(pilot: Pilot[Any]) -> None:
-    """Let every message that is on its way, and those that they cause, be dealt with."""
-    for _ in range(8):
+    """Wait until every message was dealt with, those that they cause too, and the screen stands still."""
+    before, still = "", 0
+    for _ in range(_ROUNDS):
+        if not pilot.app.is_running:
+            return
         await pilot._wait_for_screen()
-        await asyncio.sleep(0)
+        await asyncio.sleep(_ROUND_SECONDS)
+        screen = pilot.app.screen
+        now = shown(screen)
+        waiting = screen._dirty_widgets or screen._layout_required or screen._repaint_required
+        still = still + 1 if now == before and not waiting else 0
+        if still == _STILL_ROUNDS:
+            return
+        before = now
 
 
 def shown(screen: Screen[Any]) -> str:
