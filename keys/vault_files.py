@@ -25,6 +25,7 @@ LOG_FILE: Final = "vault.db-wal"
 LOCK_FILE: Final = "vault.lock"
 NEW_SUFFIX: Final = ".new"
 _ZEROS: Final = bytes(1 << 16)
+_HEAD_BYTES: Final = 4_096
 _EVERY_FILE: Final = (
     KEY_FILE,
     KEY_FILE + NEW_SUFFIX,
@@ -132,8 +133,15 @@ def remove_unfinished(home: Path) -> None:
 
 
 def _zero(descriptor: int) -> None:
+    """Overwrite a file, its head first and on disk before the rest.
+
+    A write-ahead log that lost its end but not its head would be played back after a power cut, and roll the
+    database back (docs/adr/0012); without its head it is no log.
+    """
     left = os.fstat(descriptor).st_size
     os.lseek(descriptor, 0, os.SEEK_SET)
+    left -= os.write(descriptor, _ZEROS[: min(left, _HEAD_BYTES)])
+    os.fdatasync(descriptor)
     while left > 0:
         left -= os.write(descriptor, _ZEROS[:left])
     os.fdatasync(descriptor)

@@ -285,6 +285,33 @@ def test_log_is_overwritten_and_gone_after_closing(home: Path) -> None:
     assert not (home / "vault.db-wal").exists()
 
 
+def test_power_cut_while_the_log_is_overwritten_does_not_roll_the_vault_back(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything but its head may be gone, the head is gone on disk: then the log is not played back."""
+    real = os.fdatasync
+    on_disk: list[bytes] = []
+
+    def cut_here(descriptor: int) -> None:
+        real(descriptor)
+        on_disk.append((home / "vault.db-wal").read_bytes())
+        if len(on_disk) == 1:
+            shutil.copytree(home, tmp_path / "after the cut")
+
+    with Vault.open(home, PASSPHRASE) as vault:
+        for number in range(30):
+            with vault.transaction() as transaction:
+                transaction.put("space", b"key", bytes([number]) * 9_000)
+        monkeypatch.setattr(os, "fdatasync", cut_here)
+        vault.close()
+    monkeypatch.undo()
+    assert not any(on_disk[0][:4096])
+    assert any(on_disk[0][4096:])
+    assert not any(on_disk[1])
+    with Vault.open(tmp_path / "after the cut", PASSPHRASE) as vault, vault.transaction() as transaction:
+        assert transaction.get("space", b"key") == bytes([29]) * 9_000
+
+
 def test_log_does_not_grow_without_bound(home: Path) -> None:
     with Vault.open(home, PASSPHRASE) as vault:
         for _ in range(200):
