@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -154,12 +154,8 @@ class Connection:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write())
                 group.create_task(self._read(handler))
-        except* ConnectionClosed:
-            raise ConnectionLost from None
-        except* ConnectionLost as lost:
-            raise first_of(lost) from None
-        except* (CodecError, OrderError, VersionError):
-            raise NotARelay("its address") from None
+        except BaseExceptionGroup as group_of_ends:
+            raise how_it_ended(group_of_ends) from None
         finally:
             self.abandon()
 
@@ -204,12 +200,31 @@ def _error_code(code: int) -> ErrorCode | None:
     return next((known for known in ErrorCode if known == code), None)
 
 
-def first_of(group: BaseExceptionGroup[ConnectionLost]) -> ConnectionLost:
-    """One of the errors in a group, for raising it alone."""
-    found = group.exceptions[0]
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
+def how_it_ended(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One error for all the ways in which reader and writer of one connection failed, perhaps both at once.
+
+    What is no end of a connection (a defect, a broken vault) comes first, and as it is.
+    """
+    errors = list(_leaves(group))
+    for error in errors:
+        if not isinstance(error, _ENDS | _NONSENSE):
+            return error
+    if any(isinstance(error, _NONSENSE) for error in errors):
+        return NotARelay("its address")
+    codes = [error.code for error in errors if isinstance(error, ConnectionLost) and error.code is not None]
+    return ConnectionLost(codes[0] if codes else None)
+
+
+_ENDS: Final = ConnectionLost | ConnectionClosed
+_NONSENSE: Final = NotARelay | CodecError | OrderError | VersionError
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 @asynccontextmanager
@@ -307,8 +322,10 @@ async def ask_once(relay_url: str, make: Callable[[int], f.ClientFrame]) -> f.Se
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(work(group.create_task(connection.run(_ignore))))
-        except* (ConnectionLost, NotARelay):
-            pass
+        except BaseExceptionGroup as group_of_ends:
+            error = how_it_ended(group_of_ends)
+            if not isinstance(error, ConnectionLost | NotARelay):
+                raise error from None
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

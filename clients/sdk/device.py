@@ -223,7 +223,7 @@ class Device:
         with translate():
             self._vault.close()
 
-    def export_to(self, path: Path, passphrase: str) -> None:
+    def export_to(self, path: Path, passphrase: str, *, cost: Cost = DEVICE_COST) -> None:
         """Write identity, device signature keys, lines' names and texts to a new encrypted file (R9).
 
         Raises:
@@ -242,7 +242,7 @@ class Device:
             ),
         )
         with translate():
-            sealed = seal_export(export.encode(), passphrase, rng=os.urandom)
+            sealed = seal_export(export.encode(), passphrase, rng=os.urandom, cost=cost)
         try:
             # A new file, readable by its owner alone; a file that is there already is left as it is.
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -256,7 +256,7 @@ class Device:
             raise ExportTrouble(f"The file {path.name} cannot be written.") from None
 
     @staticmethod
-    def change_passphrase(home: Path, old: str, new: str) -> None:
+    def change_passphrase(home: Path, old: str, new: str, *, cost: Cost = DEVICE_COST) -> None:
         """Give the closed vault in `home` another passphrase.
 
         Raises:
@@ -266,7 +266,7 @@ class Device:
         with translate():
             vault = Vault.open(home, old)
             try:
-                vault.change_passphrase(old, new)
+                vault.change_passphrase(old, new, cost=cost)
             finally:
                 vault.close()
 

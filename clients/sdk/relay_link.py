@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from chatserver.wire import frames as f
-from clients.sdk.connection import Connection, ConnectionLost, first_of, open_connection
+from clients.sdk.connection import Connection, ConnectionLost, how_it_ended, open_connection
 from clients.sdk.errors import NotARelay, RelayUnreachable
 
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -106,10 +106,9 @@ class RelayLink:
                 group.create_task(connection.run(self._owner.frame))
                 group.create_task(self._owner.connected(connection))
                 group.create_task(self._dropped_on_request())
-        except* ConnectionLost as lost:
-            raise first_of(lost) from None
-        except* NotARelay:
-            raise NotARelay(self._relay_url) from None
+        except BaseExceptionGroup as group_of_ends:
+            error = how_it_ended(group_of_ends)
+            raise NotARelay(self._relay_url) if isinstance(error, NotARelay) else error from None
 
     async def _dropped_on_request(self) -> None:
         await self._retry.wait()

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from clients.sdk.engine import Engine
+from clients.sdk.errors import SessionFailed
 from clients.sdk.line import events as e
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.line_driver import PeopleEffect
 from clients.sdk.model import Role
 from clients.sdk.session.broker import ControlEffect
 from clients.sdk.session.rendezvous import OfferBook
-from crypto.errors import StateError
 from crypto.sensitive import Secret
 
 
@@ -70,11 +70,11 @@ class EngineSessionLine:
         """Let `ear` hear control payloads for the length of the block.
 
         Raises:
-            StateError: another session of this line is under way on this device.
+            SessionFailed: another session of this line is under way on this device.
         """
         ears = self._engine.session_ears
         if self._line_id in ears:
-            raise StateError("a session of this line is under way already")
+            raise SessionFailed("A session of this line is under way on this device already.")
 
         def hear(effect: PeopleEffect) -> None:
             if isinstance(effect, e.ControlReceived | e.ControlPlaced | e.ControlNotSent | e.ControlLost):

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
 from websockets.typing import Subprotocol
 
 from chatserver.wire import frames as f
@@ -22,11 +22,13 @@ from clients.sdk.connection import (
     ConnectionLost,
     RequestRefused,
     ask_once,
+    how_it_ended,
     open_connection,
     websocket_url,
 )
 from clients.sdk.errors import NotARelay, RelayUnreachable
 from clients.sdk.relay_link import MAX_PAUSE_SECONDS, RelayLink, pause_bound, random_fraction
+from crypto.codec import CodecError
 
 pytestmark = pytest.mark.asyncio
 
@@ -200,6 +202,17 @@ async def test_a_sessions_frames_do_not_pile_up() -> None:
 async def test_addresses() -> None:
     assert websocket_url("https://relay.example") == "wss://relay.example/v1/ws"
     assert websocket_url("http://127.0.0.1:8080") == "ws://127.0.0.1:8080/v1/ws"
+
+
+async def test_reader_and_writer_may_fail_at_once() -> None:
+    lost, closed = ConnectionLost(ErrorCode.SHUTDOWN), ConnectionClosedOK(None, None)
+    ended = how_it_ended(BaseExceptionGroup("", [closed, BaseExceptionGroup("", [ConnectionLost(), lost])]))
+    assert isinstance(ended, ConnectionLost)
+    assert ended.code is ErrorCode.SHUTDOWN
+    nonsense = BaseExceptionGroup("", [closed, CodecError(0, "x")])
+    assert isinstance(how_it_ended(nonsense), NotARelay)
+    defect = ValueError("a defect of ours")
+    assert how_it_ended(BaseExceptionGroup("", [closed, defect])) is defect
 
 
 # -- coming back by itself

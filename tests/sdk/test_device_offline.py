@@ -111,7 +111,7 @@ def test_the_passphrase_can_be_changed_and_the_vault_wiped(tmp_path: Path) -> No
         Device.change_passphrase(home, "wrong", "new")
     with pytest.raises(PassphraseRefused):
         Device.change_passphrase(home, PASSPHRASE, "")
-    Device.change_passphrase(home, PASSPHRASE, "new")
+    Device.change_passphrase(home, PASSPHRASE, "new", cost=TEST_COST)
     with pytest.raises(PassphraseRefused):
         Device.open(home, PASSPHRASE)
     Device.open(home, "new").close()
@@ -198,10 +198,10 @@ def test_r09_an_export_holds_texts_and_identity_but_no_key_of_an_epoch(
     file = tmp_path / "export"
     with pytest.raises(PassphraseRefused):
         client.export_to(file, "")
-    client.export_to(file, "p")
+    client.export_to(file, "p", cost=TEST_COST)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     with pytest.raises(ExportTrouble):
-        client.export_to(tmp_path / "no" / "folder", "p")
+        client.export_to(tmp_path / "no" / "folder", "p", cost=TEST_COST)
     for data, passphrase, expected in (
         (file.read_bytes(), "wrong", PassphraseRefused),
         (b"something else", "p", ExportTrouble),
@@ -233,7 +233,7 @@ def test_r09_an_export_holds_texts_and_identity_but_no_key_of_an_epoch(
 def test_a_therapists_export_takes_the_identity_along_and_a_new_inbox_key(tmp_path: Path) -> None:
     device = make_device(tmp_path / "therapist", Role.THERAPIST, URL)
     file = tmp_path / "export"
-    device.export_to(file, "p")
+    device.export_to(file, "p", cost=TEST_COST)
     imported = Device.import_from(
         file, home=tmp_path / "new", passphrase="p", new_passphrase="n", cost=TEST_COST
     )

@@ -434,9 +434,9 @@ async def test_r18_an_export_comes_back_as_a_new_leaf(tmp_path: Path) -> None:
         pair.client.send_text("sara", "kept")
         await pair.settle()
         export = tmp_path / "export.amanat"
-        pair.client.export_to(export, "another passphrase")
+        pair.client.export_to(export, "another passphrase", cost=TEST_COST)
         with pytest.raises(ExportTrouble):
-            pair.client.export_to(export, "another passphrase")
+            pair.client.export_to(export, "another passphrase", cost=TEST_COST)
         assert b"kept" not in export.read_bytes()
         imported = Device.import_from(
             export,
