@@ -17,11 +17,18 @@ from keys.invitations import Invitation
 
 def _invite_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--link-only", action="store_true", help="print the link and nothing else")
+    parser.add_argument(
+        "--token",
+        metavar="TOKEN",
+        help="new one-use token of the relay's operator, if the relay asks for one",
+    )
 
 
 def _invite(context: Context, arguments: argparse.Namespace) -> int:
     async def make() -> Invitation:
         with closing(context.open_device()) as device:
+            if arguments.token:
+                device.use_therapist_token(arguments.token)
             async with device.online():
                 invitation = await device.invite()
                 await device.settle()

@@ -199,6 +199,12 @@ def test_invitation_as_link_text_and_code(world: Any) -> None:
         assert ("\x1b[" in world.out) is terminal
 
 
+def test_token_for_a_relay_that_asks_for_one_now(world: Any) -> None:
+    vault = world.vault(Role.THERAPIST)
+    assert world.run("invite", "--token", "T") == 0
+    assert vault.calls[0] == ("use_therapist_token", "T")
+
+
 def test_client_makes_no_invitations(world: Any) -> None:
     world.vault(Role.CLIENT)
     assert world.run("invite") == ExitCode.USAGE

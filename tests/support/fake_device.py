@@ -355,6 +355,9 @@ class FakeDevice(Device):
                 for message in line.messages
             ]
 
+    def use_therapist_token(self, token: str) -> None:
+        self._call("use_therapist_token", token)
+
     async def invite(self) -> Invitation:
         self._call("invite")
         if self.role is not Role.THERAPIST:
