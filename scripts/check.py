@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,8 @@ PACKAGE_OF = {"node": "nodejs"}
 
 STEP_SECONDS = 3600
 """No step may take longer; a hung one is ended and counted as failed."""
+
+TEST_PROCESSES = 2
 
 COVERAGE_PERCENT = 85
 """Branch coverage of our four packages below which ./test fails."""
@@ -97,13 +100,20 @@ def install_peers(tally: Tally) -> None:
         tally.left_out.append(f"ts-mls: {str(error).splitlines()[-1]}")
 
 
-def step(tally: Tally, name: str, command: list[str], advice: str) -> bool:
+def step(
+    tally: Tally, name: str, command: list[str], advice: str, extra: Mapping[str, str] | None = None
+) -> bool:
     """Run one check with its output shown; count it as one passed or one failed."""
     say(f"\n== {name}")
     begun = time.monotonic()
     try:
         code = subprocess.run(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, env=environment(), timeout=STEP_SECONDS, check=False
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            env=environment(extra),
+            timeout=STEP_SECONDS,
+            check=False,
         ).returncode
     except subprocess.TimeoutExpired:
         say(f"{name}: ended after {STEP_SECONDS} seconds")
@@ -118,12 +128,12 @@ def step(tally: Tally, name: str, command: list[str], advice: str) -> bool:
     return False
 
 
-def environment() -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The checks' environment: nothing of the caller's Python, and our tools first on the path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AMANAT_"))}
     kept["PATH"] = f"{BIN}{os.pathsep}{kept.get('PATH', '')}"
     kept["COVERAGE_CORE"] = kept.get("COVERAGE_CORE", "sysmon" if sys.version_info >= (3, 14) else "ctrace")
-    return kept
+    return {**kept, **(extra or {})}
 
 
 def count_tests(tally: Tally, report: Path) -> None:
@@ -163,12 +173,15 @@ def run_checks(tally: Tally, options: argparse.Namespace) -> None:
     report.unlink(missing_ok=True)
     (CACHE / "coverage").mkdir(parents=True, exist_ok=True)
     selection = [] if options.long else ["-m", "not long"]
+    if (os.cpu_count() or 1) > 1:
+        selection += ["-n", str(TEST_PROCESSES), "--dist", "worksteal"]
     coverage = ["--cov", "--cov-report=term", f"--cov-fail-under={COVERAGE_PERCENT}"]
     step(
         tally,
         "tests (pytest, with coverage of branches)",
         [PYTHON, "-m", "pytest", "-q", "--durations=12", *selection, *coverage, f"--junitxml={report}"],
         "Mend the tests named above; `.venv/bin/python -m pytest PATH` runs a few.",
+        {"AMANAT_HYPOTHESIS": "long" if options.long else "usual"},
     )
     count_tests(tally, report)
     step(
