@@ -200,11 +200,11 @@ class FakeDevice(Device):
     def close(self) -> None:
         self.vault.open = False
 
-    def export_to(self, path: Path, passphrase: str) -> None:
+    def export_to(self, path: Path, passphrase: str, *, cost: Cost = TEST_COST) -> None:
         path.write_text(f"export under {passphrase}")
 
     @staticmethod
-    def change_passphrase(home: Path, old: str, new: str) -> None:
+    def change_passphrase(home: Path, old: str, new: str, *, cost: Cost = TEST_COST) -> None:
         FakeDevice.open(home, old).close()
         FakeDevice.vaults[home].passphrase = new
 
