@@ -95,8 +95,8 @@ def measure(*, sizes: Sequence[int] = SIZES, kinds: Sequence[str] = KINDS, secon
         seconds: After so long, one kind at one size is left out.
     """
     results: dict[str, dict[str, Result]] = {kind: {} for kind in dict.fromkeys(("amanat", *kinds))}
-    for kind, by_size in results.items():
-        for size in sizes:
+    for size in sizes:  # all kinds at one size one after another, so that they meet the same load
+        for kind, by_size in results.items():
             by_size[str(size)] = _one(kind, size, seconds)
     found = ratios(results)
     return {

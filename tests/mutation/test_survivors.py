@@ -29,5 +29,7 @@ def test_explanations_name_mutants_that_exist() -> None:
         for mutant in mutants(module, (ROOT / "crypto" / f"{module}.py").read_text(encoding="utf-8"))
     }
     lines = (ROOT / "docs" / "MUTATION.md").read_text(encoding="utf-8").splitlines()
-    explained = {line.removeprefix("* ``").partition("``")[0] for line in lines if line.startswith("* ``")}
+    explained = {
+        line.removeprefix("* `` ").partition(" ``: ")[0] for line in lines if line.startswith("* `` ")
+    }
     assert explained <= names, explained - names
