@@ -1,6 +1,6 @@
 """Settings of all tests.
 
-Hypothesis: no deadline, because a busy machine is no fault of the code; the same examples at every run, so that
+Hypothesis: no deadline, since a busy machine is no fault of the code; the same examples at every run, so that
 a failure is seen again; many more, and new ones each time, with `./test --long`.
 """
 

@@ -20,7 +20,7 @@ def rule_of(match: re.Match[str]) -> str:
     return f"R{int(r)}" if r else f"S{s}" if s else f"H{h}"
 
 
-def tests_by_rule() -> dict[str, set[str]]:
+def named_by_rule() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in TESTS.rglob("test_*.py"):
         if path.name == "test_mutant_runner.py":
@@ -30,7 +30,7 @@ def tests_by_rule() -> dict[str, set[str]]:
     return found
 
 
-BY_RULE = tests_by_rule()
+BY_RULE = named_by_rule()
 MUTANTS = read_mutants((TESTS / "mutants").glob("*.patch"))
 
 
@@ -43,9 +43,8 @@ def test_the_rule_has_a_test(rule: str) -> None:
 def test_the_rule_has_a_mutant_that_names_one_of_its_tests(rule: str) -> None:
     mutants = [mutant for mutant in MUTANTS if mutant.rule == rule]
     assert mutants, f"no patch takes {rule} out"
-    for mutant in mutants:
-        named = {test.partition("::")[2].rpartition("::")[2].partition("[")[0] for test in mutant.tests}
-        assert named & BY_RULE.get(rule, set()), f"{mutant.path.name} names no test that bears {rule}"
+    named = {test.rpartition("::")[2].partition("[")[0] for mutant in mutants for test in mutant.tests}
+    assert named & BY_RULE.get(rule, set()), f"no patch for {rule} names a test that bears it"
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.path.stem)

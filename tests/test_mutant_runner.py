@@ -68,7 +68,11 @@ def mutant(tree: Path, test: str, diff: str, *, slow: bool = False) -> Mutant:
 
 def judge(tree: Path, test: str, diff: str) -> str:
     one = mutant(tree, test, diff)
-    return run.run_mutant(one, run.run_baseline([one])).kind
+    copy = tree.parent / "copy" / "tree"
+    run.copy_tree(copy)
+    verdict = run.run_mutant(one, run.run_baseline([one], copy), copy)
+    assert (copy / "crypto" / "guard.py").read_text() == GUARD  # left as it was
+    return verdict.kind
 
 
 @pytest.mark.parametrize(

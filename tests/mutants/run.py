@@ -1,8 +1,7 @@
 """Takes each rule out of the code, by the patches beside this file, and demands that a test notices.
 
-For each patch: a copy of the tree, the patch applied, the tests named in its header run; at least one of them
-must fail in its own body. Before that the same tests are run once, all together, in an unpatched copy, where
-they must pass. A patch that no longer applies, a test that cannot be collected, and a hung test count against
+For each patch: in a copy of the tree the patch is applied, the tests named in its header run; at least one of
+them must fail in its own body. Before that the same tests are run once, all together, unpatched, and must pass. A patch that no longer applies, a test that cannot be collected, and a hung test count against
 the patch: a rule whose mutant is broken is a rule without proof.
 
     python tests/mutants/run.py [--long] [--jobs N] [PATCH ...]
@@ -26,10 +25,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -100,8 +101,8 @@ def read_mutants(paths: Iterable[Path]) -> list[Mutant]:
 
 
 def copy_tree(target: Path) -> None:
-    """Copy what the tests need, without caches."""
-    ignored = shutil.ignore_patterns("__pycache__", ".cache", "*.patch")
+    """Copy what the tests need, compiled modules included: with their times kept they stay valid."""
+    ignored = shutil.ignore_patterns(".cache", "*.patch", "images")
     for name in TREE:
         source = ROOT / name
         if source.is_dir():
@@ -109,7 +110,7 @@ def copy_tree(target: Path) -> None:
         elif source.exists():
             shutil.copy2(source, target / name)
     shared = ROOT.parent / "shared"
-    if shared.is_dir():  # found by the tests as ../shared
+    if shared.is_dir() and not (target.parent / "shared").exists():  # found by the tests as ../shared
         (target.parent / "shared").symlink_to(shared)
 
 
@@ -176,13 +177,23 @@ def run_tests(tree: Path, tests: Sequence[str], *, seconds: float, stop_at_first
     return Outcomes(called=seen["called"], errors=seen["errors"], hung=hung, output=output)
 
 
-def run_baseline(mutants: Sequence[Mutant]) -> Outcomes:
+@contextmanager
+def patched(mutant: Mutant, tree: Path) -> Iterator[str]:
+    """Apply the patch for the length of the block; gives what went wrong, or an empty string."""
+    try:
+        yield apply_patch(mutant, tree)
+    finally:
+        for name in re.findall(r"^(?:---|\+\+\+) [ab]/(\S+)", mutant.path.read_text(), re.MULTILINE):
+            if (ROOT / name).exists():
+                shutil.copy2(ROOT / name, tree / name)
+            else:
+                (tree / name).unlink(missing_ok=True)
+
+
+def run_baseline(mutants: Sequence[Mutant], tree: Path) -> Outcomes:
     """All named tests in an unpatched copy, in one go."""
     tests = sorted({test for mutant in mutants for test in mutant.tests})
-    with tempfile.TemporaryDirectory(prefix="amanat-mutants-") as folder:
-        tree = Path(folder) / "tree"
-        copy_tree(tree)
-        return run_tests(tree, tests, seconds=BASELINE_SECONDS, stop_at_first=False)
+    return run_tests(tree, tests, seconds=BASELINE_SECONDS, stop_at_first=False)
 
 
 def judge_baseline(mutant: Mutant, baseline: Outcomes) -> tuple[str, str] | None:
@@ -199,8 +210,8 @@ def judge_baseline(mutant: Mutant, baseline: Outcomes) -> tuple[str, str] | None
     return None
 
 
-def run_mutant(mutant: Mutant, baseline: Outcomes) -> Verdict:
-    """Judge one mutant in a copy of its own."""
+def run_mutant(mutant: Mutant, baseline: Outcomes, tree: Path) -> Verdict:
+    """Judge one mutant in a copy of the tree, which is left as it was."""
     begun = time.monotonic()
 
     def verdict(kind: str, detail: str) -> Verdict:
@@ -209,10 +220,7 @@ def run_mutant(mutant: Mutant, baseline: Outcomes) -> Verdict:
     unfit = judge_baseline(mutant, baseline)
     if unfit is not None:
         return verdict(*unfit)
-    with tempfile.TemporaryDirectory(prefix="amanat-mutants-") as folder:
-        tree = Path(folder) / "tree"
-        copy_tree(tree)
-        trouble = apply_patch(mutant, tree)
+    with patched(mutant, tree) as trouble:
         if trouble:
             return verdict("broken", f"does not apply: {trouble}")
         seen = run_tests(tree, mutant.tests, seconds=MUTANT_SECONDS, stop_at_first=True)
@@ -226,6 +234,36 @@ def run_mutant(mutant: Mutant, baseline: Outcomes) -> Verdict:
     if not seen.called:
         return verdict("broken", f"no test ran: {seen.output.strip().splitlines()[-1:]}")
     return verdict("survived", "no test noticed")
+
+
+def judge_all(mutants: Sequence[Mutant], folder: Path, jobs: int) -> dict[str, int]:
+    """Judge all, some at once, each in one of as many copies; prints a line for each."""
+    trees: SimpleQueue[Path] = SimpleQueue()
+    for number in range(jobs):
+        tree = folder / str(number) / "tree"
+        copy_tree(tree)
+        trees.put(tree)
+    first = trees.get()
+    baseline = run_baseline(mutants, first)
+    trees.put(first)
+
+    def judge(mutant: Mutant) -> Verdict:
+        tree = trees.get()
+        try:
+            return run_mutant(mutant, baseline, tree)
+        finally:
+            trees.put(tree)
+
+    counts = {"caught": 0, "survived": 0, "broken": 0, "left out": 0}
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        for number, verdict in enumerate(pool.map(judge, mutants), 1):
+            counts[verdict.kind] += 1
+            print(
+                f"[{number}/{len(mutants)}] {verdict.mutant.path.name} ({verdict.mutant.rule}) "
+                f"{verdict.kind}: {verdict.detail} ({verdict.seconds:.1f} s)",
+                flush=True,
+            )
+    return counts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -245,16 +283,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("no mutants")
         return 1
     print(f"the tests of {len(mutants)} mutants, unpatched ...", flush=True)
-    baseline = run_baseline(mutants)
-    counts = {"caught": 0, "survived": 0, "broken": 0, "left out": 0}
-    with ThreadPoolExecutor(max_workers=max(1, options.jobs)) as pool:
-        for number, verdict in enumerate(pool.map(lambda mutant: run_mutant(mutant, baseline), mutants), 1):
-            counts[verdict.kind] += 1
-            print(
-                f"[{number}/{len(mutants)}] {verdict.mutant.path.name} ({verdict.mutant.rule}) "
-                f"{verdict.kind}: {verdict.detail} ({verdict.seconds:.1f} s)",
-                flush=True,
-            )
+    with tempfile.TemporaryDirectory(prefix="amanat-mutants-") as folder:
+        counts = judge_all(mutants, Path(folder), max(1, options.jobs))
     skipped = len(found) - len(mutants)
     print(
         f"mutants: {counts['caught']} caught, {counts['survived']} survived, {counts['broken']} broken, "
