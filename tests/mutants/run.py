@@ -1,8 +1,9 @@
 """Takes each rule out of the code, by the patches beside this file, and demands that a test notices.
 
-For each patch: in a copy of the tree the patch is applied, the tests named in its header run; at least one of
-them must fail in its own body. Before that the same tests are run once, all together, unpatched, and must pass. A patch that no longer applies, a test that cannot be collected, and a hung test count against
-the patch: a rule whose mutant is broken is a rule without proof.
+For each patch: in a copy of the tree the patch is applied and the tests named in its header run; at least one
+must fail in its own body. Before that the same tests are run once, all together, unpatched, and must pass. A
+patch that no longer applies, a test that cannot be collected, and a hung test count against the patch: a rule
+whose mutant is broken is a rule without proof.
 
     python tests/mutants/run.py [--long] [--jobs N] [PATCH ...]
 
