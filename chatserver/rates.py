@@ -1,7 +1,9 @@
 """Rates per connection and per address (DESIGN section 8), without keeping an address.
 
 An address is known as a keyed hash in memory; the key is random and changes every hour, and with it
-everything that was counted under the old one is forgotten. IPv6 counts by /64. Limits per address are
+everything that was counted under the old one is forgotten, but for addresses that are still connected: their
+records stay under the old key for as long as they have connections, so that the limit of connections is one
+on all that are open, and not on those of the hour. IPv6 counts by /64. Limits per address are
 `address_factor` (at least 50) times those per connection.
 
 Buckets are leaky: a full bucket holds one minute's worth, and refills evenly.
@@ -23,6 +25,9 @@ KEY_LIFETIME_SECONDS: Final = 3_600.0
 
 MAX_RECORDS: Final = 100_000
 """Addresses counted at once; beyond it those without a connection are forgotten before their hour is over."""
+
+MAX_OLD_KEYS: Final = 168
+"""Old keys kept for those who have been connected since: a week of them; each costs a hash per connection."""
 
 _MINUTE: Final = 60.0
 
@@ -75,7 +80,7 @@ class Bucket:
 
 
 class AddressRecord:
-    """What is known about one address within the hour: its connections, and its buckets."""
+    """What is known about one address, within the hour or while it is connected: connections and buckets."""
 
     __slots__ = ("buckets", "connections")
 
@@ -93,28 +98,50 @@ class AddressBook:
         self._key = rng(32)
         self._born = clock.monotonic()
         self._records: dict[bytes, AddressRecord] = {}
+        self._old: list[tuple[bytes, dict[bytes, AddressRecord]]] = []
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._records) + sum(len(records) for _, records in self._old)
 
     def record(self, address: str) -> AddressRecord:
-        """The record of an address; connections that began under an old key keep theirs."""
+        """The record of an address: the one that its open connections are counted in, if it has any."""
         self.rotate()
-        digest = hashlib.blake2b(subnet(address), key=self._key, digest_size=16).digest()
+        counted = subnet(address)
+        digest = _digest(counted, self._key)
         found = self._records.get(digest)
         if found is None:
             if len(self._records) >= MAX_RECORDS:
-                self._records = {key: held for key, held in self._records.items() if held.connections}
-            found = self._records[digest] = AddressRecord()
+                self._records = _connected(self._records)
+            found = self._records[digest] = self._taken_over(counted) or AddressRecord()
         return found
 
+    def _taken_over(self, counted: bytes) -> AddressRecord | None:
+        # An address that is seen again goes on under the key of this hour, with the connections that it has.
+        for key, records in self._old:
+            found = records.pop(_digest(counted, key), None)
+            if found is not None and found.connections:
+                return found
+        return None
+
     def rotate(self) -> None:
-        """Forget everything if the key is an hour old."""
+        """Once an hour: a new key, and everybody forgotten who has no connection."""
         now = self._clock.monotonic()
-        if now - self._born >= KEY_LIFETIME_SECONDS:
-            self._key = self._rng(32)
-            self._born = now
-            self._records = {}
+        if now - self._born < KEY_LIFETIME_SECONDS:
+            return
+        generations = [(self._key, self._records), *self._old]
+        kept = ((key, _connected(records)) for key, records in generations[:MAX_OLD_KEYS])
+        self._old = [(key, records) for key, records in kept if records]
+        self._key = self._rng(32)
+        self._born = now
+        self._records = {}
+
+
+def _digest(counted: bytes, key: bytes) -> bytes:
+    return hashlib.blake2b(counted, key=key, digest_size=16).digest()
+
+
+def _connected(records: dict[bytes, AddressRecord]) -> dict[bytes, AddressRecord]:
+    return {digest: record for digest, record in records.items() if record.connections}
 
 
 class Meter:

@@ -80,6 +80,39 @@ def test_addresses_are_counted_under_a_key_that_changes_every_hour() -> None:
     assert "192.0.2.1" not in repr(vars(book))
 
 
+def test_open_connections_count_beyond_the_hour_of_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    book = AddressBook(clock, seeded())
+    record = book.record("192.0.2.1")
+    record.connections = 7
+    book.record("192.0.2.2")
+    for _ in range(3):
+        clock.advance(KEY_LIFETIME_SECONDS)
+        book.rotate()
+        assert len(book) == 1  # who has no connection is forgotten
+    assert book.record("192.0.2.1") is record
+    clock.advance(KEY_LIFETIME_SECONDS)
+    assert book.record("192.0.2.1") is record  # taken over from hour to hour
+    record.connections = 0
+    assert book.record("192.0.2.1") is record
+    clock.advance(KEY_LIFETIME_SECONDS)
+    book.rotate()
+    assert len(book) == 0
+    record.connections = 1
+    assert book.record("192.0.2.1") is not record
+    # A silent address whose connections ended meanwhile begins anew, and so does one older than all keys.
+    monkeypatch.setattr("chatserver.rates.MAX_OLD_KEYS", 1)
+    held, ended = book.record("192.0.2.3"), book.record("192.0.2.4")
+    held.connections = ended.connections = 1
+    clock.advance(KEY_LIFETIME_SECONDS)
+    book.rotate()
+    ended.connections = 0
+    assert book.record("192.0.2.4") is not ended
+    book.record("192.0.2.5").connections = 1
+    clock.advance(KEY_LIFETIME_SECONDS)
+    assert book.record("192.0.2.3") is not held
+
+
 def test_a_flood_of_addresses_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chatserver.rates.MAX_RECORDS", 3)
     book = AddressBook(ManualClock(), seeded())
