@@ -28,6 +28,7 @@ from clients.commands import (
 from clients.commands.command import EXIT_CODE_MEANINGS, Command
 from clients.commands.context import Context
 from clients.sdk.errors import AmanatError, ExitCode
+from clients.sdk.hardening import harden
 
 COMMANDS: Final[tuple[Command, ...]] = (
     *vault_commands.COMMANDS,
@@ -109,6 +110,7 @@ def _run(arguments: list[str], context: Context | None) -> int:
             return tool_commands.become_relay(rest) if name == "relay" else tool_commands.hand_on(name, rest)
     namespace = build_parser().parse_args(arguments)
     if context is None:
+        harden()
         context = Context(home=_default_home())
     if namespace.home is not None:
         context.home = namespace.home

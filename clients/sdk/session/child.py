@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import importlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -25,6 +23,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from clients.sdk.errors import AmanatError
+from clients.sdk.hardening import harden
 from clients.sdk.session.control import (
     Kind,
     Message,
@@ -45,15 +44,6 @@ FrontEnd = Callable[[SessionPort], Awaitable[None]]
 
 MAX_JOINS: Final = 3
 """JOINs made anew whose WELCOME may still come."""
-_PR_SET_DUMPABLE: Final = 4
-
-
-def harden() -> None:
-    """No core dump, no tracing by others of the same user. What the system does not know is left out."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def load_front(name: str) -> FrontEnd:
