@@ -151,8 +151,8 @@ class LeakSearch:
         """Search `data` for all needles but those with a value in `but`; each is told once per encoding."""
         findings = {
             Finding(kind=needle.kind, encoding=encoding, conversation=needle.conversation, where=where): None
-            for encoding, encoded, needle in self._found_in(data)
-            if encoded not in self._ignored and needle.value not in but
+            for encoding, encoded, needle in self._found_in(data, but)
+            if encoded not in self._ignored
         }
         return list(findings)
 
@@ -175,14 +175,16 @@ class LeakSearch:
             for encoding, encoded in encodings(needle.value):
                 yield encoding, encoded, needle
 
-    def _found_in(self, data: bytes) -> list[tuple[Encoding, bytes, Needle]]:
+    def _found_in(self, data: bytes, but: Collection[bytes] = ()) -> list[tuple[Encoding, bytes, Needle]]:
         meeting = self._meeting_blocks(data)
         if not meeting:
             return []
         return [
             (encoding, encoded, needle)
             for encoding, encoded, needle in self._all_forms()
-            if any(block in meeting for block in _blocks(encoded)) and encoded in data
+            if any(block in meeting for block in _blocks(encoded))
+            and needle.value not in but
+            and encoded in data
         ]
 
     def _meeting_blocks(self, data: bytes) -> set[int]:
