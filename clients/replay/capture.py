@@ -146,6 +146,7 @@ class Capture:
                 self.published.append(frame.bundle)
             case _:
                 pass
+        self.address_secrets.discard(b"")  # a field that was left empty
 
 
 class RecordingFront:

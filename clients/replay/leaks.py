@@ -148,7 +148,7 @@ class LeakSearch:
         return len(found)
 
     def search(self, where: str, data: bytes, *, but: Collection[bytes] = ()) -> list[Finding]:
-        """Search `data` for all needles but those with a value in `but`; each is told once per encoding."""
+        """Search `data` for all needles but secrets with a value in `but`; each is told once per encoding."""
         findings = {
             Finding(kind=needle.kind, encoding=encoding, conversation=needle.conversation, where=where): None
             for encoding, encoded, needle in self._found_in(data, but)
@@ -183,7 +183,7 @@ class LeakSearch:
             (encoding, encoded, needle)
             for encoding, encoded, needle in self._all_forms()
             if any(block in meeting for block in _blocks(encoded))
-            and needle.value not in but
+            and (needle.kind is not Kind.SECRET or needle.value not in but)
             and encoded in data
         ]
 

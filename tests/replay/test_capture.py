@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from chatserver.wire.frames import Attach, Deposit, encode
+from chatserver.wire.frames import Attach, Deposit, InboxOpen, encode
 from chatserver.wire.limits import ChannelClass
 from clients.replay.capture import Capture, MessageReader, Part, RecordingFront, unmask
 
@@ -61,6 +61,7 @@ def test_what_the_relay_must_be_told_is_set_apart() -> None:
     capture.to_relay(encode(attach))
     capture.to_relay(encode(deposit))
     capture.to_relay(b"\xff garbage")
+    capture.to_relay(encode(InboxOpen(request=3, identity_key=bytes(32), signature=bytes(64), token=b"")))
     assert capture.address_secrets == {k, token}
     assert capture.cells == {2048: 1}
     assert capture.unreadable == 1

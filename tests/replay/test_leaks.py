@@ -99,3 +99,12 @@ def test_a_finding_at_the_border_of_two_chunks(monkeypatch: pytest.MonkeyPatch) 
     window = TEXT.encode()[3:15]
     for place in range(40, 90):
         assert search_for_text().search("here", planted(window, place)), place
+
+
+def test_only_secrets_may_be_left_out() -> None:
+    search = search_for_text()
+    search.add(Needle(kind=Kind.SECRET, conversation=1, value=b"s" * 32))
+    search.add(Needle(kind=Kind.IDENTIFIER, conversation=1, value=b"i" * 16))
+    data = NOISE + b"s" * 32 + b"i" * 16 + TEXT.encode()
+    kinds = {finding.kind for finding in search.search("here", data, but={b"", b"s" * 32, b"i" * 16})}
+    assert kinds == {Kind.TEXT, Kind.IDENTIFIER}
