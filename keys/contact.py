@@ -46,8 +46,8 @@ INBOX_ID_BYTES: Final = 16
 MAX_DISPLAY_NAME_BYTES: Final = 64
 MAX_INBOX_KEY_BYTES: Final = 2_048
 MAX_KEY_PACKAGE_BYTES: Final = 8_192
-MAX_CONTACT_BYTES: Final = 61_440
-"""Leaves room for the SignedBundle's frame within the relay's 65,536 bytes."""
+MAX_CONTACT_BYTES: Final = 32_640
+"""Leaves room for key, day, serial and signature within the 32,768 bytes of the relay's SignedBundle."""
 _FORMAT: Final = 1
 
 

@@ -74,10 +74,10 @@ MAX_THERAPIST_TOKEN_BYTES: Final = 64
 
 MAX_FRAME_BYTES: Final = STORED_CELL_BYTES + 256
 """Longest frame other than PUBLISH, type byte included."""
-MAX_PUBLISH_FRAME_BYTES: Final = 65_536
-"""Longest PUBLISH frame, type byte included; also the longest WebSocket message that the relay takes."""
-MAX_BUNDLE_BYTES: Final = MAX_PUBLISH_FRAME_BYTES - 16
-"""Longest encoded SignedBundle."""
+MAX_BUNDLE_BYTES: Final = 32_768
+"""Longest encoded SignedBundle; one of eight devices, the most that a person has, takes 26,000 bytes."""
+MAX_PUBLISH_FRAME_BYTES: Final = MAX_BUNDLE_BYTES + 16
+"""Longest PUBLISH frame, type byte included; also the longest frame that the relay takes."""
 MAX_BUCKET_BITS: Final = 32
 """Longest prefix by which bundles are asked for, in bits."""
 

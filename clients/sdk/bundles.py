@@ -27,7 +27,7 @@ from keys.signing import AuthenticationFailed
 
 FETCH_SECONDS: Final = 20.0
 MAX_BUCKET_BYTES: Final = 32 * 1024 * 1024
-"""Longest bucket that is read: 256 therapists with the longest bundles, twice."""
+"""Longest bucket that is read: 1,024 therapists with the longest bundles."""
 
 
 def bucket_of(fingerprint: bytes, bits: int) -> int:

@@ -60,7 +60,7 @@ BOB = b"b" * 32
         (f.Done(request=1).encode(), ErrorCode.BAD_FRAME),
         (f.Hello(version=1).encode(), ErrorCode.BAD_ORDER),
         (b"\x04" + bytes(MAX_FRAME_BYTES), ErrorCode.BAD_SIZE),
-        (b"\x14" + bytes(70_000), ErrorCode.BAD_SIZE),
+        (b"\x14" + bytes(40_000), ErrorCode.BAD_SIZE),
         ("text", ErrorCode.BAD_FRAME),
     ],
 )

@@ -7,15 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatserver.wire import frames as f
+from chatserver.wire.bundle import SignedBundle
 from chatserver.wire.errors import Blame, ErrorCode, SizeError
 from chatserver.wire.limits import (
     BODY_BYTES,
+    MAX_BUNDLE_BYTES,
     MAX_FRAME_BYTES,
     MAX_PUBLISH_FRAME_BYTES,
     AdmissionKind,
     ChannelClass,
 )
 from crypto.codec import CodecError
+from keys.contact import MAX_CONTACT_BYTES
 
 u8 = st.integers(0, 255)
 u16 = st.integers(0, 0xFFFF)
@@ -237,15 +240,26 @@ def test_flags_classes_and_admissions_are_strict() -> None:
 
 
 def test_frames_have_a_longest_size() -> None:
-    publish = f.Publish(request=1, bundle=bytes(MAX_PUBLISH_FRAME_BYTES - 9))
-    assert len(publish.encode()) == MAX_PUBLISH_FRAME_BYTES
+    publish = f.Publish(request=1, bundle=bytes(MAX_BUNDLE_BYTES))
+    assert f.decode_client(publish.encode()) == publish
     with pytest.raises(CodecError):
-        f.decode_client(f.Publish(request=1, bundle=bytes(MAX_PUBLISH_FRAME_BYTES - 8)).encode())
+        f.decode_client(f.Publish(request=1, bundle=bytes(MAX_BUNDLE_BYTES + 1)).encode())
+    longest = bytes([f.Publish.TYPE]) + bytes(MAX_PUBLISH_FRAME_BYTES)
+    with pytest.raises(SizeError):
+        f.decode_client(longest)
     for data in (bytes([f.Hello.TYPE]) + bytes(MAX_FRAME_BYTES), bytes([0x7F]) + bytes(MAX_FRAME_BYTES)):
         with pytest.raises(SizeError):
             f.decode_client(data)
     with pytest.raises(SizeError):
         f.decode_server(bytes([f.Done.TYPE]) + bytes(MAX_FRAME_BYTES))
+
+
+def test_the_longest_contact_fits_into_a_bundle() -> None:
+    content = bytes(MAX_CONTACT_BYTES)
+    signed = SignedBundle(
+        identity_key=bytes(32), not_after_day=1, serial=1, content=content, signature=bytes(64)
+    )
+    assert SignedBundle.decode(signed.encode()) == signed
 
 
 def test_a_drop_of_another_size_is_a_size_error() -> None:

@@ -14,7 +14,7 @@ from crypto.key_package import generate_key_package
 from crypto.leaf_node import Capabilities, Lifetime
 from crypto.suites import PRODUCT
 from keys import signing
-from keys.certificates import DeviceCertificate, DeviceId, DeviceRole, Identity, UtcDay
+from keys.certificates import MAX_DEVICES, DeviceCertificate, DeviceId, DeviceRole, Identity, UtcDay
 from keys.contact import Admission, ContactBundle, NotContactableNow, check_display_name
 
 THERAPIST = Identity(bytes([1]) * 32)
@@ -74,6 +74,11 @@ def verify(encoded: bytes, now: float = NOW) -> ContactBundle:
 @pytest.mark.parametrize("devices", [(FIRST,), (FIRST, SECOND)])
 def test_bundle_is_read_back_and_verifies(devices: tuple[tuple[DeviceCertificate, bytes], ...]) -> None:
     made = bundle(*devices)
+    assert verify(made.encode()) == made
+
+
+def test_a_bundle_of_the_most_devices_is_read_back() -> None:
+    made = bundle(*(device(number) for number in range(1, MAX_DEVICES + 1)))
     assert verify(made.encode()) == made
 
 
