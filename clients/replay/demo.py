@@ -155,7 +155,7 @@ async def _live(scene: Scene, devices: dict[Role, Device], turns: Sequence[Turn]
                     )
                 )
         for seat in seats.values():
-            await seat.wait(here=True, seconds=ESTABLISH_SECONDS)
+            await seat.wait(connected=True, seconds=ESTABLISH_SECONDS)
         columns.row("", "passes on one cell of 2,048 bytes a second from each side, filled or empty", "")
         due = dict.fromkeys(Role, 0)
         for turn in turns:

@@ -121,6 +121,8 @@ class LeakSearch:
         self._blocks: set[int] = set()
         self._ignored: set[bytes] = set()
         self.counts: Counter[Kind] = Counter()
+        self.too_short = 0
+        """Needles that cannot be searched; a replay that has one is not good."""
 
     def add_text(self, conversation: int, text: str) -> None:
         """Search every window of a message; a message shorter than 12 bytes needs `add` with its payload."""
@@ -134,6 +136,7 @@ class LeakSearch:
     def add(self, needle: Needle) -> bool:
         """Search one byte string whole. Returns False where it is too short to be searched."""
         if len(needle.value) < SHORTEST_BYTES:
+            self.too_short += 1
             return False
         self._needles.append(needle)
         for _, encoded in encodings(needle.value):

@@ -16,7 +16,7 @@ from clients.replay.outcome import Outcome, Store, judge
 from clients.replay.parties import Pair, Party
 from clients.sdk.errors import AmanatError
 from clients.sdk.model import Role
-from clients.sdk.session.front import EndReason
+from clients.sdk.session.front import EndReason, Link
 from clients.sdk.session.handle import SessionHandle
 from crypto.codec import Writer
 
@@ -33,6 +33,8 @@ class Seat:
     """One side of a live session, as its child tells of it."""
 
     pid: int = 0
+    link: str = ""
+    """The newest state of the session's link: connected once the other side has been heard."""
     arrived: list[str] = field(default_factory=list, repr=False)
     short_records: list[bytes] = field(default_factory=list, repr=False)
     """Encodings of received texts too short to be searched by themselves."""
@@ -48,7 +50,7 @@ class Seat:
         self.writer.write(json.dumps(fields).encode() + b"\n")
 
     async def wait(
-        self, *, arrived: int = 0, here: bool = False, ended: bool = False, seconds: float
+        self, *, arrived: int = 0, connected: bool = False, ended: bool = False, seconds: float
     ) -> None:
         """Wait until all that is asked has happened.
 
@@ -58,11 +60,8 @@ class Seat:
         """
 
         def reached() -> bool:
-            return (
-                len(self.arrived) >= arrived
-                and (self.pid != 0 or not here)
-                and (bool(self.ended) or not ended)
-            )
+            here = not connected or self.link == Link.CONNECTED.value
+            return here and len(self.arrived) >= arrived and (bool(self.ended) or not ended)
 
         async with asyncio.timeout(seconds), self.changed:
             await self.changed.wait_for(lambda: reached() or self.gone or bool(self.ended))
@@ -118,8 +117,8 @@ class Stage:
             writer.close()
 
     def _note(self, seat: Seat, told: dict[str, Any]) -> None:
-        if "pid" in told:
-            seat.pid = told["pid"]
+        seat.pid = told.get("pid", seat.pid)
+        seat.link = told.get("link", seat.link)
         if "received" in told:
             text = told["received"]
             seat.arrived.append(text)
@@ -160,7 +159,7 @@ async def live_session(pair: Pair, stage: Stage, number: int) -> AsyncIterator[L
                 options=stage.options(f"{number}/{party.role.value}"),
                 timeout_seconds=ESTABLISH_SECONDS,
             )
-            await seats[party.role].wait(here=True, seconds=ESTABLISH_SECONDS)
+            await seats[party.role].wait(connected=True, seconds=ESTABLISH_SECONDS)
 
         async with asyncio.TaskGroup() as group:
             for party in pair.both:

@@ -52,6 +52,8 @@ class Report:
     searched: Mapping[str, int]
     """Bytes searched: files, log, frames."""
     needles: Mapping[str, int]
+    too_short: int
+    """Needles too short to be searched for; there should be none."""
     already_there: int
     """Forms of texts that stood in the relay's files before any device existed, and are not counted."""
     control: tuple[int, int]
@@ -69,6 +71,7 @@ class Report:
         return (
             all(outcome.good for outcome in self.outcomes)
             and not self.findings
+            and not self.too_short
             and self.control[0] == self.control[1] > 0
             and not self.unreadable_frames
             and self.left.cells == self.left.drops == self.left.bytes == 0

@@ -113,6 +113,8 @@ async def fresh_pair(folder: Path, *, relay_url: str, time_scale: float) -> Asyn
         name = f"replay-{secrets.token_hex(8)}"
         client.line = (await client.device.connect(invitation.link, name=name)).name
         await therapist.wait_line()
+        # A name long enough to be searched for at the relay.
+        therapist.line = therapist.device.rename_line(therapist.line, f"replay-{secrets.token_hex(8)}")
         yield Pair(client=client, therapist=therapist)
 
 

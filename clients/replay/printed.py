@@ -44,6 +44,7 @@ def _document(report: Report) -> dict[str, Any]:
             ],
             "bytes_searched": dict(report.searched),
             "searched_for": dict(report.needles),
+            "too_short_to_search_for": report.too_short,
             "not_counted_because_there_before": report.already_there,
             "control": {"sought": report.control[0], "found": report.control[1]},
             "cells_left": report.left.cells,
@@ -94,7 +95,8 @@ def as_text(report: Report) -> str:
         ),
         f"cells seen      {sizes or 'none'}",
         f"searched        {searched}",
-        f"searched for    {needles}, raw, in hex, base64 and UTF-16",
+        f"searched for    {needles}, raw, in hex, base64 and UTF-16"
+        + (f"; {report.too_short} were too short" if report.too_short else ""),
         f"control         {report.control[1]} of {report.control[0]} values found that the relay was told",
         f"findings        {found}",
         *(f"                {entry}" for entry in relay["findings_by_kind"]),

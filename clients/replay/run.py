@@ -97,6 +97,7 @@ async def replay(options: Options, say: Callable[[str], None]) -> Report:
         findings=findings,
         searched={place: len(data) for place, data in places.items()},
         needles={kind.value: search.counts[kind] for kind in Kind},
+        too_short=search.too_short,
         already_there=already_there,
         control=control,
         left=left,

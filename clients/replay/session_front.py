@@ -1,7 +1,8 @@
 """The front end that a replay gives to a live session's child process: texts come and go over a Unix socket.
 
 One JSON object per line. From the replay: {"send": text}, {"end": true}. To it: {"hello": side, "pid": n},
-{"received": text, "utc": seconds}, {"secrets": [hex, ...]}, {"identifiers": [hex, ...]}, {"ended": reason}.
+{"link": state}, {"received": text, "utc": seconds}, {"secrets": [hex, ...]}, {"identifiers": [hex, ...]},
+{"ended": reason}.
 Importing this module installs the recorder, so that the session's keys are searched for at the relay; a child
 imports its front end before it makes any key.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from clients.replay import recorder
-from clients.sdk.session.front import Ended, SessionPort, TextReceived
+from clients.sdk.session.front import Ended, LinkChanged, SessionPort, TextReceived
 
 NAME: Final = "clients.replay.session_front:run"
 LINE_LIMIT_BYTES: Final = 1 << 20
@@ -39,13 +40,15 @@ async def run(session: SessionPort) -> None:
             elif "end" in order:
                 session.end()
 
-    say(hello=session.options["side"], pid=os.getpid())
+    say(hello=session.options["side"], pid=os.getpid(), link=session.link.value)
     async with asyncio.TaskGroup() as group:
         orders = group.create_task(obey())
         async for event in session.events():
             match event:
                 case TextReceived(text=text, utc_seconds=utc_seconds):
                     say(received=text, utc=utc_seconds)
+                case LinkChanged(link=link):
+                    say(link=link.value)
                 case Ended(reason=reason):
                     for values in _pieces(_RECORDER.secrets):
                         say(secrets=values)
