@@ -90,6 +90,9 @@ class Therapists:
     admission: str = _setting(
         "open", "mode", "`token` wants a token of `amanat-relay therapist-token`", choices=("open", "token")
     )
+    max_therapists: int = _setting(
+        255, "inboxes", "a bucket of all at 32 KiB is 8 MiB; clients refuse 32 MiB", low=1, high=1_000_000
+    )
     inbox_days: int = _setting(30, "days", "R21", low=1, high=30)
     inbox_max_waiting: int = _setting(
         256, "first contacts", "R21; 4 MiB, more than one therapist can answer", low=1, high=100_000
@@ -223,6 +226,7 @@ class Config:
             inbox_days=self.therapists.inbox_days,
             max_cells_per_channel=self.store.cells_per_channel,
             inbox_max_waiting=self.therapists.inbox_max_waiting,
+            max_therapists=self.therapists.max_therapists,
             erase_seconds=self.store.erase_seconds,
             wal_limit_bytes=self.store.wal_limit_mib * 1024 * 1024,
             check_at_open=self.store.check_at_open,

@@ -63,6 +63,7 @@ def open_inbox(
     token_hash: TokenHash | None,
     admit_all: bool,
     today: Day,
+    settings: StoreSettings,
     rng: Callable[[int], bytes],
 ) -> InboxOpened | Refused:
     """R21: find the inbox, or register it, consuming a one-use token unless all are admitted."""
@@ -70,6 +71,8 @@ def open_inbox(
     row = db.execute("SELECT inbox_id FROM therapists WHERE identity_hash = ?", (therapist,)).fetchone()
     if row is not None:
         return InboxOpened(inbox_id=InboxId(row[0]), waiting=_waiting(db, row[0]), created=False)
+    if db.execute("SELECT COUNT(*) FROM therapists").fetchone()[0] >= settings.max_therapists:
+        return Refused(reason=Refusal.THERAPISTS_FULL)
     if not admit_all:
         if token_hash is None:
             return Refused(reason=Refusal.TOKEN_REQUIRED)

@@ -230,6 +230,8 @@ class MemoryStore:
         if known is not None:
             waiting = len(self._drops[known.inbox_id])
             return InboxOpened(inbox_id=known.inbox_id, waiting=waiting, created=False)
+        if len(self._therapists) >= self._settings.max_therapists:
+            return Refused(reason=Refusal.THERAPISTS_FULL)
         if not admit_all:
             if token_hash is None:
                 return Refused(reason=Refusal.TOKEN_REQUIRED)

@@ -74,6 +74,7 @@ class StoreSettings:
         max_cells_per_channel: cells waiting in one channel; one closing cell more is taken (R5).
         admission_days: the longest time that an invitation may be admitted for.
         inbox_max_waiting: first contacts waiting in one inbox (R21).
+        max_therapists: inboxes that may be registered (R21).
         max_queued: calls waiting for the writer; more raise `StoreOverloaded`. 4,096 cells are 64 MiB.
         max_batch: calls in one transaction, so that no caller waits for an endless one.
         erase_seconds: the longest time that deleted bytes stay in the write-ahead log (H1).
@@ -89,6 +90,7 @@ class StoreSettings:
     admission_days: int = 31
     max_cells_per_channel: int = 1_024
     inbox_max_waiting: int = 256
+    max_therapists: int = 255
     max_queued: int = 4_096
     max_batch: int = 512
     erase_seconds: float = 5.0
@@ -109,6 +111,7 @@ class Refusal(enum.Enum):
     NOT_REGISTERED = "no inbox of this identity key or id"
     TOKEN_REQUIRED = "registering needs a one-use token (R21)"  # noqa: S105 (a sentence, no password)
     TOKEN_INVALID = "the one-use token is unknown, used or expired (R21)"  # noqa: S105 (likewise)
+    THERAPISTS_FULL = "as many inboxes are registered as may be (R21)"
     INBOX_FULL = "too many first contacts wait (R21)"
     ADMISSION_UNKNOWN = "the invitation is unknown to this inbox, or expired"
     ADMISSION_USED = "the invitation was used by another first contact"
@@ -327,7 +330,9 @@ class Store(Protocol):
         """The inbox of an identity key whose signature the relay has verified (R21).
 
         An unknown key is registered: that needs `admit_all`, or a one-use token, which is consumed in the
-        same transaction; an inbox that exists consumes nothing. Refusals: TOKEN_REQUIRED, TOKEN_INVALID.
+        same transaction; an inbox that exists consumes nothing. Nor does a refusal.
+
+        Refusals: THERAPISTS_FULL, TOKEN_REQUIRED, TOKEN_INVALID.
         """
         ...
 

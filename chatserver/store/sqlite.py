@@ -195,7 +195,13 @@ class SqliteStore:
             checks.token_hash(token_hash)
         return await self._writer.submit(
             lambda db: inboxes.open_inbox(
-                db, identity_key, token_hash=token_hash, admit_all=admit_all, today=today, rng=self._rng
+                db,
+                identity_key,
+                token_hash=token_hash,
+                admit_all=admit_all,
+                today=today,
+                settings=self._settings,
+                rng=self._rng,
             )
         )
 

@@ -65,6 +65,7 @@ class ErrorCode(IntEnum):
     TOKEN_INVALID = 40, Blame.REQUEST, "the one-use token is unknown, used or expired"
     BUNDLE_OLD = 41, Blame.REQUEST, "a bundle of this or a higher serial is published"
     BUNDLE_INVALID = 42, Blame.REQUEST, "the bundle does not parse, is expired, or is another identity's"
+    THERAPISTS_FULL = 43, Blame.LIMIT, "as many inboxes are registered as this relay takes"
     # The relay
     STORE_FAILED = 64, Blame.RELAY, "the store failed; nothing was done"
     DRAINING = 65, Blame.RELAY, "the relay is shutting down; nothing was done"

@@ -41,6 +41,7 @@ def test_a_part_of_the_file_is_enough() -> None:
 def test_the_store_gets_its_settings_and_their_defaults_are_its_own() -> None:
     assert Config().store_settings() == StoreSettings()
     config = parse("[store]\ncells_per_channel = 9\nwal_limit_mib = 2\n[therapists]\ninbox_max_waiting = 3\n")
+    assert parse("[therapists]\nmax_therapists = 9\n").store_settings().max_therapists == 9
     settings = config.store_settings()
     assert settings.max_cells_per_channel == 9
     assert settings.wal_limit_bytes == 2 << 20

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.asyncio
 
 T = TypeVar("T")
 TODAY = Day(20_000)
-SETTINGS = StoreSettings(max_cells_per_channel=4, inbox_max_waiting=2)
+SETTINGS = StoreSettings(max_cells_per_channel=4, inbox_max_waiting=2, max_therapists=12)
 
 
 def later(days: int) -> Day:
@@ -508,6 +508,20 @@ async def test_r21_registering_consumes_a_one_use_token(store: Store, marks: Mar
     assert (opened.waiting, opened.created, len(opened.inbox_id)) == (0, True, 16)
     other = await store.open_inbox(bytes(marks.hash32()), token_hash=token, admit_all=False, today=TODAY)
     assert refused(other) is Refusal.TOKEN_INVALID
+
+
+async def test_r21_so_many_inboxes_are_registered_and_no_token_is_lost_beyond(
+    store: Store, marks: Marks
+) -> None:
+    keys, token = [bytes(marks.hash32()) for _ in range(SETTINGS.max_therapists)], marks.hash32()
+    for key in keys:
+        ok(await store.open_inbox(key, token_hash=None, admit_all=True, today=TODAY), InboxOpened)
+    await store.add_therapist_token(token, expires_day=later(3))
+    for admit_all in (True, False):
+        more = await store.open_inbox(marks.hash32(), token_hash=token, admit_all=admit_all, today=TODAY)
+        assert refused(more) is Refusal.THERAPISTS_FULL
+    assert (await store.counts()).tokens == 1
+    ok(await store.open_inbox(keys[0], token_hash=None, admit_all=False, today=TODAY), InboxOpened)
 
 
 async def test_r21_an_inbox_that_exists_opens_without_a_token_and_consumes_none(
