@@ -6,13 +6,13 @@ import argparse
 import asyncio
 from collections.abc import Callable
 from contextlib import closing
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from clients.commands.command import Command, add_line_argument, offline_codes, online_codes
 from clients.commands.context import Context
 from clients.sdk.errors import AmanatError, EmptyText, ExitCode, UsageError
 from clients.sdk.model import LineMessage, LineName, LineSummary, MessageArrived, MessageKind, MessageState
+from clients.terminal.display import stamp
 
 if TYPE_CHECKING:
     # Only for annotations: `amanat crisis` and `--help` must not load the network's code.
@@ -45,7 +45,7 @@ def message_as_json(line: LineName, message: LineMessage) -> dict[str, Any]:
 
 def message_as_text(line: LineName, message: LineMessage) -> str:
     """One message for a person."""
-    when = datetime.fromtimestamp(message.utc_seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+    when = stamp(message.utc_seconds, "%Y-%m-%d %H:%M")
     who = "you" if message.sender == "me" else str(line)
     match message.kind:
         case MessageKind.TEXT:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from clients.sdk.errors import UsageError
+from clients.terminal.display import stamp
 
 FORMS: Final = "HH:MM, YYYY-MM-DD HH:MM, an ISO 8601 time (with its offset or Z), or +30m, +2h, +1d"
 
@@ -42,4 +43,4 @@ def parse_time(text: str, now: float) -> int:
 
 def format_time(utc_seconds: int) -> str:
     """A time in the local zone, with the zone's name."""
-    return datetime.fromtimestamp(utc_seconds).astimezone().strftime("%a %Y-%m-%d %H:%M %Z")
+    return stamp(utc_seconds, "%a %Y-%m-%d %H:%M %Z")

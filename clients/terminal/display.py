@@ -8,7 +8,7 @@ line. The text itself is kept, sent and exported byte for byte.
 from __future__ import annotations
 
 import unicodedata
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
@@ -18,6 +18,9 @@ _EMBEDDINGS: Final = {"\u202a", "\u202b"}
 _ISOLATES: Final = {"\u2066", "\u2067", "\u2068"}
 _POP_EMBEDDING: Final = "\u202c"
 _POP_ISOLATE: Final = "\u2069"
+UNKNOWN_TIME: Final = "at an unknown time"
+MAX_SHOWN_SECONDS: Final = 253_370_764_800
+"""UTC seconds of the year 9999: a peer claims any u64 (R23), a calendar ends somewhere."""
 _LINE_ENDS: Final = {"\u2028", "\u2029", "\x85", "\x0b", "\x0c"}
 
 
@@ -77,14 +80,34 @@ def _picture(character: str) -> str:
     return "\u2421" if code == 0x7F else "\ufffd"
 
 
+def local_time(utc_seconds: float) -> datetime | None:
+    """A time in the local zone; None where a peer claims one that no calendar has.
+
+    Every time that a peer claimed is shown by way of this function: one absurd claim must not stop a device
+    from showing all that came after it.
+    """
+    if not 0 <= utc_seconds < MAX_SHOWN_SECONDS:
+        return None
+    return datetime.fromtimestamp(utc_seconds, tz=UTC).astimezone()
+
+
+def stamp(utc_seconds: float, form: str) -> str:
+    """A time in the local zone, in a form of `strftime`."""
+    then = local_time(utc_seconds)
+    return UNKNOWN_TIME if then is None else then.strftime(form)
+
+
 def clock(utc_seconds: float) -> str:
     """Hours and minutes in the local zone."""
-    return datetime.fromtimestamp(utc_seconds).astimezone().strftime("%H:%M")
+    return stamp(utc_seconds, "%H:%M")
 
 
 def day(utc_seconds: float, now: float) -> str:
     """The day of a message as a person says it: Today, Yesterday, or the date."""
-    then = datetime.fromtimestamp(utc_seconds).astimezone().date()
+    claimed = local_time(utc_seconds)
+    if claimed is None:
+        return UNKNOWN_TIME.capitalize()
+    then = claimed.date()
     today = datetime.fromtimestamp(now).astimezone().date()
     match (today - then).days:
         case 0:
@@ -99,8 +122,8 @@ def moment(utc_seconds: float, now: float) -> str:
     """When something last happened, in a few characters: the time today, else the day."""
     if day(utc_seconds, now) == "Today":
         return clock(utc_seconds)
-    then = datetime.fromtimestamp(utc_seconds).astimezone()
-    return f"{then.day} {then:%b}"
+    then = local_time(utc_seconds)
+    return UNKNOWN_TIME if then is None else f"{then.day} {then:%b}"
 
 
 def duration(seconds: float) -> str:

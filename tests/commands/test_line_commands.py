@@ -16,7 +16,7 @@ from clients.sdk.errors import (
     RelayUnreachable,
     SettleTimedOut,
 )
-from clients.sdk.model import LinePhase, MessageKind, MessageState, Role
+from clients.sdk.model import LinePhase, MessageKind, MessageState, Offer, OfferState, Role
 from support.fake_device import NOW, FakeDevice
 
 UNREACHABLE = RelayUnreachable("https://relay.example.org")
@@ -276,3 +276,20 @@ def test_resolve_wants_one_answer(world: Any) -> None:
     world.vault()
     assert world.run("resolve", "--line", "x") == ExitCode.USAGE
     assert world.run("resolve", "--line", "x", "--same", "--different") == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("claim", [0, 2**33, 2**63, 2**64 - 1])
+def test_r23_a_time_that_no_calendar_has_stops_neither_receive_nor_history(world: Any, claim: int) -> None:
+    vault = world.vault()
+    vault.add_line("Dr Sara")
+    vault.arrive("Dr Sara", "first", at=claim)
+    vault.arrive("Dr Sara", "behind it")
+    vault.lines["Dr Sara"].offers.append(
+        Offer(offer_id="0" * 32, at=claim, sender="them", state=OfferState.OFFERED)
+    )
+    for command in ("receive", "history"):
+        assert world.run(command) == 0
+        assert ": first" in world.out
+        assert ": behind it" in world.out
+    assert world.run("offers") == 0
+    assert world.run("lines") == 0

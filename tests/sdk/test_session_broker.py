@@ -327,6 +327,15 @@ def test_s1_valid_until_is_in_the_therapists_clock_as_estimated_from_the_offer()
     assert action.message.number(1) == NOW + 3_660
 
 
+@pytest.mark.parametrize("claim", [0.0, 2.0**33, 2.0**63, 2**64 - 1])
+def test_r23_an_absurd_clock_of_the_therapist_overflows_no_join(claim: float) -> None:
+    client = Client()
+    offered = client.offer(time=claim, utc=claim)
+    for action in [*offered, *client.broker.on_tick(NOW + 60)]:
+        assert isinstance(action, ToChild)
+        assert 0 <= action.message.number(1) < action.message.number(2) < 2**64
+
+
 def test_an_offer_is_shown_as_present_for_a_minute() -> None:
     client = Client()
     client.offer()

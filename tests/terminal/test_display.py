@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.terminal.display import Direction, day, direction_of, duration, moment, printable
+from clients.terminal.display import (
+    UNKNOWN_TIME,
+    Direction,
+    clock,
+    day,
+    direction_of,
+    duration,
+    local_time,
+    moment,
+    printable,
+    stamp,
+)
 
 NOON = 1_795_000_000
 
@@ -83,3 +94,17 @@ def test_days_are_named_as_people_do() -> None:
 )
 def test_durations(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize("claim", [0, 2**33])
+def test_time_of_any_calendar_is_shown(claim: int) -> None:
+    assert local_time(claim) is not None
+    assert clock(claim).count(":") == 1
+    assert UNKNOWN_TIME not in (moment(claim, NOON), day(claim, NOON))
+
+
+@pytest.mark.parametrize("claim", [253_370_764_800, 2**63, 2**64 - 1])
+def test_r23_absurd_time_of_a_peer_is_shown_as_unknown(claim: int) -> None:
+    assert local_time(claim) is None
+    assert clock(claim) == moment(claim, NOON) == stamp(claim, "%Y") == UNKNOWN_TIME
+    assert day(claim, NOON) == "At an unknown time"

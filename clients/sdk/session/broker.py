@@ -32,6 +32,7 @@ from clients.sdk.session.rendezvous import (
 from crypto.codec import CodecError
 
 OFFER_AGAIN_SECONDS: Final = 15.0
+U64_MAX: Final = 2**64 - 1
 JOIN_AGAIN_SECONDS: Final = 20.0
 SEND_AGAIN_SECONDS: Final = 0.5
 """After the line could not take a control payload just then (reading, a commit, offline)."""
@@ -235,7 +236,8 @@ class ClientBroker:
             self._joined = offer
             self._join_due = now + self._join_again
             self._outbox.drop(PayloadKind.JOIN)
-            therapist_now = int(now) + offer.clock_difference
+            # The clock is the peer's claim (R23): an absurd one makes no JOIN that overflows.
+            therapist_now = min(max(int(now) + offer.clock_difference, 0), U64_MAX - self._join_valid)
             valid_until = therapist_now + self._join_valid
             actions.append(
                 ToChild(message=message(Kind.MAKE_JOIN, offer.session_id, therapist_now, valid_until))
