@@ -65,6 +65,7 @@ class Relay:
         self.flusher = Flusher(lambda run: asyncio.get_running_loop().call_soon(run))
         self._trusted = networks(config.listen.trusted_proxies)
         self._onion = networks(config.listen.onion_proxies)
+        self._onion_record = AddressRecord()
         self._group: asyncio.TaskGroup | None = None
         self._in_store = 0
         self._store_failures = 0
@@ -112,8 +113,8 @@ class Relay:
                 address.connections -= 1
 
     def may_fetch(self, address: AddressRecord | None) -> bool:
-        """Whether one more bucket may be fetched from this address."""
-        return Meter(self.config.limits, self.clock, address).try_take(Kind.FETCH)
+        """Whether one more bucket may be fetched from this address; all of onion counts as one address."""
+        return Meter(self.config.limits, self.clock, address or self._onion_record).try_take(Kind.FETCH)
 
     async def bucket(self, bits: int, prefix: int) -> bytes:
         """The encoded bucket of contact bundles (DESIGN section 6); kept until a bundle is published."""

@@ -34,6 +34,11 @@ MAX_MESSAGE_BYTES: Final = 2 * limits.MAX_PUBLISH_FRAME_BYTES
 CLOSE_SECONDS: Final = 2.0
 """How long a peer may take to answer a WebSocket CLOSE."""
 
+PIECE_BYTES: Final = 32_768
+"""A bucket is written in pieces of this size, each when the one before it has gone."""
+
+_HEADERS: Final = {"Server": "amanat", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
 _KINDS: Final = {
     WSMsgType.BINARY: Kind.BINARY,
     WSMsgType.TEXT: Kind.TEXT,
@@ -211,7 +216,7 @@ class RelayServer:
         await self.relay.serve(socket, address, onion=onion)
         return response
 
-    async def _bundles(self, request: web.BaseRequest) -> web.Response:
+    async def _bundles(self, request: web.BaseRequest) -> web.StreamResponse:
         parts = request.path.removeprefix(limits.BUNDLES_PATH + "/").split("/")
         if len(parts) != 2 or not parts[0].isascii() or not parts[0].isdigit() or len(parts[0]) > 2:
             return _answer(404)
@@ -234,7 +239,27 @@ class RelayServer:
         except StoreError:
             self.relay.store_failed()
             return _answer(503)
-        return _answer(200, bucket)
+        return await _feed(request, bucket)
+
+
+async def _feed(request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+    """Answer piece by piece, as fast as the peer reads: a slow one holds a piece or two, and no bucket."""
+    response = web.StreamResponse(headers=_HEADERS)
+    response.content_type = "application/octet-stream"
+    response.content_length = len(body)
+    if request.transport is not None:
+        request.transport.set_write_buffer_limits(high=PIECE_BYTES)
+    writer = await response.prepare(request)
+    rest = memoryview(body)
+    try:
+        while rest and writer is not None:
+            await writer.write(bytes(rest[:PIECE_BYTES]))
+            await writer.drain()
+            rest = rest[PIECE_BYTES:]
+        await response.write_eof()
+    except OSError:  # the peer has gone, or the door has cut it off
+        return response
+    return response
 
 
 def _answer(status: int, body: bytes = b"") -> web.Response:
@@ -242,5 +267,5 @@ def _answer(status: int, body: bytes = b"") -> web.Response:
         status=status,
         body=body,
         content_type="application/octet-stream",
-        headers={"Server": "amanat", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+        headers=_HEADERS,
     )

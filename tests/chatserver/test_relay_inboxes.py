@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ import aiohttp
 import pytest
 
 from chatserver.config import Config, parse
+from chatserver.server import PIECE_BYTES
 from chatserver.store.memory import MemoryStore
 from chatserver.store.protocol import Day, StoreSettings, hash_token
 from chatserver.wire import frames as f
@@ -375,6 +377,38 @@ async def test_fetching_buckets_is_limited_by_address() -> None:
     async with running_relay(config) as running:
         statuses = [(await fetch(running, bundle_path(0, 0)))[0] for _ in range(51)]
         assert statuses == [200] * 50 + [429]
+
+
+@pytest.mark.asyncio
+async def test_fetching_buckets_by_onion_is_limited_for_all_together() -> None:
+    config = parse('[listen]\nonion_proxies = ["127.0.0.1"]\n[limits]\nbundle_fetches_per_minute = 1\n')
+    async with running_relay(config) as running:
+        statuses = [(await fetch(running, bundle_path(0, 0)))[0] for _ in range(51)]
+        assert statuses == [200] * 50 + [429]
+
+
+@pytest.mark.asyncio
+async def test_a_bucket_is_fed_to_a_slow_reader_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    big = bytes(range(256)) * (1 << 16)  # 16 MiB: more than the buffers of the system hold
+
+    async def bucket(_bits: int, _prefix: int) -> bytes:
+        return big
+
+    async with running_relay() as running:
+        monkeypatch.setattr(running.relay, "bucket", bucket)
+        assert await fetch(running, bundle_path(0, 0)) == (200, big)
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1 << 10)
+        writer.write(f"GET {bundle_path(0, 0)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.3)
+        ((transport, _),) = running.server.door._waiting.values()
+        assert 0 < transport.get_write_buffer_size() <= 4 * PIECE_BYTES
+        # Whoever is cut off while being fed is no fault of the relay.
+        running.clock.advance(61)
+        running.server.door.sweep()
+        writer.close()
+        assert (await fetch(running, bundle_path(0, 0)))[0] == 200
+        assert running.log == []
 
 
 @pytest.mark.asyncio
