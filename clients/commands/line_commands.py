@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from clients.commands.command import Command, add_line_argument, offline_codes, online_codes
 from clients.commands.context import Context
 from clients.sdk.errors import AmanatError, EmptyText, ExitCode, UsageError
-from clients.sdk.model import LineMessage, LineName, LineSummary, MessageArrived, MessageKind, MessageState
+from clients.sdk.model import (
+    LineMessage,
+    LineName,
+    LinePhase,
+    LineSummary,
+    MessageArrived,
+    MessageKind,
+    MessageState,
+)
 from clients.terminal.display import stamp
 
 if TYPE_CHECKING:
@@ -27,6 +35,17 @@ _STATE_SENTENCES: Final = {
     MessageState.DELIVERED: "Delivered.",
     MessageState.FAILED: "It will not be delivered: the line has ended.",
 }
+
+
+_HELD_PHASES: Final = {LinePhase.RETURNING, LinePhase.STOPPED}
+_HELD_SENTENCE: Final = "Kept on this device; it goes out once this device may use the line again."
+
+
+def _note_alarms(context: Context, lines: Sequence[LineSummary]) -> None:
+    """Say on stderr what a person has to know of these lines: nobody should have to ask for it."""
+    for line in lines:
+        for sentence in line.alarms:
+            context.note(f"{line.name}: {sentence}")
 
 
 def message_as_json(line: LineName, message: LineMessage) -> dict[str, Any]:
@@ -74,7 +93,7 @@ def _send(context: Context, arguments: argparse.Namespace) -> int:
     if not text:
         raise EmptyText
 
-    async def send() -> tuple[LineName, str, MessageState, AmanatError | None]:
+    async def send() -> tuple[LineSummary, str, MessageState, AmanatError | None]:
         with closing(context.open_device()) as device:
             line = device.line(arguments.line).name
             item_id = device.send_text(line, text)
@@ -84,13 +103,17 @@ def _send(context: Context, arguments: argparse.Namespace) -> int:
                     await device.settle(_SETTLE_SECONDS)
             except AmanatError as error:
                 trouble = error
-            return line, item_id, _state_of(device, line, item_id), trouble
+            return device.line(line), item_id, _state_of(device, line, item_id), trouble
 
     line, item_id, state, trouble = asyncio.run(send())
     if arguments.json:
-        context.print_json({"line": line, "item": item_id, "state": state.value})
+        context.print_json(
+            {"line": line.name, "item": item_id, "state": state.value, "alarms": list(line.alarms)}
+        )
     else:
-        context.print(_STATE_SENTENCES.get(state, state.value))
+        waits = state in {MessageState.QUEUED, MessageState.SEALED} and line.phase in _HELD_PHASES
+        context.print(_HELD_SENTENCE if waits else _STATE_SENTENCES.get(state, state.value))
+    _note_alarms(context, [line])
     if trouble is not None and state in {MessageState.QUEUED, MessageState.SEALED}:
         raise trouble
     return ExitCode.OK
@@ -127,10 +150,13 @@ def _receive(context: Context, arguments: argparse.Namespace) -> int:
 
     async def receive() -> int:
         with closing(context.open_device()) as device:
-            async with device.online():
-                if arguments.follow:
-                    return await _follow(device, show)
-                return await _receive_once(device, show, idle_seconds=arguments.wait)
+            try:
+                async with device.online():
+                    if arguments.follow:
+                        return await _follow(device, show)
+                    return await _receive_once(device, show, idle_seconds=arguments.wait)
+            finally:
+                _note_alarms(context, device.lines())
 
     try:
         count = asyncio.run(receive())

@@ -121,7 +121,7 @@ def _checked(path: Path, number: int, place: int, text: str) -> str:
         raise UsageError(
             f"{path}: conversation {number}, turn {place} is no valid Unicode (a lone surrogate)."
         ) from None
-    if not text.strip():
+    if not text:
         raise UsageError(
             f"{path}: conversation {number}, turn {place} is empty; an empty text is never sent."
         )

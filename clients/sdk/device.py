@@ -379,7 +379,10 @@ class Device:
         """
         if not text:
             raise EmptyText
-        over = len(text.encode("utf-8")) - MAX_TEXT_BYTES
+        try:
+            over = len(text.encode("utf-8")) - MAX_TEXT_BYTES
+        except UnicodeEncodeError:
+            raise UsageError("This text is no valid Unicode; nothing was sent.") from None
         if over > 0:
             raise TextTooLong(over)
         record = self._writable(line)

@@ -26,7 +26,8 @@ MIXED = "شکریہ — thanks at 15:00\nand a second line \u2067سلام\u2069"
 def test_text_is_sent_and_its_state_printed(world: Any) -> None:
     vault = world.vault()
     vault.add_line("Dr Sara")
-    assert world.json("send", MIXED) == {"line": "Dr Sara", "item": "item-1", "state": "stored"}
+    sent = world.json("send", MIXED)
+    assert sent == {"line": "Dr Sara", "item": "item-1", "state": "stored", "alarms": []}
     assert [name for name, _ in vault.calls] == ["send_text", "settle"]
     assert vault.lines["Dr Sara"].messages[0].text == MIXED
     assert not vault.open
@@ -47,6 +48,19 @@ def test_relay_that_is_down_leaves_the_text_queued(world: Any) -> None:
     assert "Queued on this device" in world.out
     assert world.err == UNREACHABLE.sentence + "\n"
     assert vault.lines["Dr Sara"].messages[0].state is MessageState.QUEUED
+
+
+def test_a_line_that_lost_its_place_says_so_and_promises_nothing(world: Any) -> None:
+    vault = world.vault()
+    vault.add_line("Dr Sara", phase=LinePhase.RETURNING, alarms=("This is an old copy.",))
+    vault.trouble["settle"] = UNREACHABLE
+    assert world.run("send", "Salam") == ExitCode.RELAY_UNREACHABLE
+    assert "once this device may use the line again" in world.out
+    assert "next connection" not in world.out
+    assert "Dr Sara: This is an old copy.\n" in world.err
+    del vault.trouble["settle"]
+    assert world.run("receive") == 0
+    assert "Dr Sara: This is an old copy.\n" in world.err
 
 
 def test_text_too_long_is_refused_with_the_number_of_bytes(world: Any) -> None:

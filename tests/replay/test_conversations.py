@@ -69,7 +69,7 @@ TURNS = [["client", "hello"]]
         (json.dumps({"conversations": [{"id": 1, "turns": [["nobody", "hello"]]}]}), "not of the format"),
         (json.dumps({"conversations": [{"id": 1, "turns": [["client"]]}]}), "not of the format"),
         (json.dumps({"conversations": [{"id": 1, "turns": [["client", 5]]}]}), "is no text"),
-        (json.dumps({"conversations": [{"id": 1, "turns": [["client", " "]]}]}), "is empty"),
+        (json.dumps({"conversations": [{"id": 1, "turns": [["client", ""]]}]}), "is empty"),
         (json.dumps({"conversations": [{"id": 1, "turns": [["client", "\ud800"]]}]}), "no valid Unicode"),
         (json.dumps({"conversations": [{"id": 1, "turns": [["client", "x" * 12_290]]}]}), "2 bytes too long"),
         (json.dumps({"conversations": [{"id": 1, "turns": TURNS}] * 2}), "an id twice"),

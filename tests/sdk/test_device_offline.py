@@ -139,6 +139,8 @@ def test_refusals_name_what_is_wrong(client: Device) -> None:
         client.send_text("sara", "x" * 12_289)
     with pytest.raises(EmptyText):
         client.send_text("sara", "")
+    with pytest.raises(UsageError, match="no valid Unicode"):
+        client.send_text("sara", "\udcff")
     for call in (client.messages, client.mark_read, client.safety_number, client.offers, client.session):
         with pytest.raises(UnknownLine, match="nobody"):
             call("nobody")
