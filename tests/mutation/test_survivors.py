@@ -22,6 +22,7 @@ def test_each_mutant_is_killed_or_explained(module: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.long
 def test_explanations_name_mutants_that_exist() -> None:
     names = {
         mutant.name
