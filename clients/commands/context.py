@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from clients.sdk.errors import AmanatError, ExitCode, PassphraseRefused, UsageError
 from clients.terminal.display import printable
+
+_C1_CONTROLS: Final = re.compile("[\x7f-\x9f]")
+"""What JSON leaves as it is and a terminal may obey."""
 
 if TYPE_CHECKING:
     # Only for the annotations: `amanat crisis` and `--help` must not load half the program.
@@ -129,8 +133,9 @@ class Context:
         self.print("\n" + code)
 
     def print_json(self, value: dict[str, Any]) -> None:
-        """The result for a program: one object on one line."""
-        self.print(json.dumps(value, ensure_ascii=False))
+        """The result for a program: one object on one line, without raw control characters of a peer."""
+        text = json.dumps(value, ensure_ascii=False)
+        self.print(_C1_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
     def note(self, sentence: str) -> None:
         """Something for the person that is no result."""

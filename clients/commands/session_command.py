@@ -13,6 +13,7 @@ from clients.commands.context import Context, MissingPrerequisite
 from clients.sdk.errors import AmanatError, ExitCode
 from clients.sdk.model import Role
 from clients.sdk.session.front import EndReason
+from clients.sdk.session.scripted import parse_script
 
 if TYPE_CHECKING:
     # Only for annotations: `amanat crisis` and `--help` must not load the network's code.
@@ -96,9 +97,11 @@ def _session(context: Context, arguments: argparse.Namespace) -> int:
 
 def _read_script(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise MissingPrerequisite(f"The script {path} cannot be read.") from None
+    parse_script(content)  # a broken one is refused here, before the other side is kept waiting for it
+    return content
 
 
 def _as_json(result: SessionResult) -> dict[str, Any]:

@@ -120,25 +120,33 @@ def is_new(message: MachineMessage) -> bool:
 
 
 def list_offers(messages: Iterable[MachineMessage], *, now: float) -> list[Offer]:
-    """The appointments of a line, by time. What contradicts itself (unknown ids) is left out."""
+    """The appointments of a line, by time. What contradicts itself is left out.
+
+    An appointment belongs to the side that made it: nobody else changes or cancels it, and only the other
+    side declines it.
+    """
     found: dict[bytes, Offer] = {}
     for message in messages:
         if message.missing or message.needs_newer_version:
             continue
+        sender = "me" if message.mine else "them"
         try:
             if message.kind == PayloadKind.OFFER_SCHEDULED:
                 scheduled = decode_scheduled_offer(message.body)
+                made = found.get(scheduled.offer_id)
+                if made is not None and made.sender != sender:
+                    continue
                 found[scheduled.offer_id] = Offer(
                     offer_id=scheduled.offer_id.hex(),
                     at=scheduled.start_utc_seconds,
-                    sender="me" if message.mine else "them",
+                    sender=sender,
                     state=OfferState.OFFERED if scheduled.start_utc_seconds > now else OfferState.PAST,
                 )
             elif message.kind in {PayloadKind.OFFER_CANCEL, PayloadKind.OFFER_DECLINE}:
                 offer_id = decode_offer_id(message.body)
                 known = found.get(offer_id)
-                if known is not None:
-                    cancelled = message.kind == PayloadKind.OFFER_CANCEL
+                cancelled = message.kind == PayloadKind.OFFER_CANCEL
+                if known is not None and (known.sender == sender) == cancelled:
                     found[offer_id] = Offer(
                         offer_id=known.offer_id,
                         at=known.at,

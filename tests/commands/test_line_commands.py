@@ -153,6 +153,10 @@ def test_control_characters_of_a_peer_do_not_reach_a_terminal(world: Any) -> Non
     assert "\x1b" not in world.out
     world.run("history")
     assert "\x1b[2J\u202egone" in world.out
+    vault.arrive("Dr Sara", "\x9b2Jگیا")
+    world.run("history", "--json")
+    assert "\\u009b2Jگیا" in world.out
+    assert "\x9b" not in world.out
 
 
 def test_history_shows_both_sides(world: Any) -> None:

@@ -147,3 +147,13 @@ def test_app_needs_a_terminal(world: Any) -> None:
 @pytest.mark.parametrize("reason", list(EndReason))
 def test_every_end_has_a_sentence(reason: EndReason) -> None:
     assert end_sentence(reason).endswith(".")
+
+
+def test_a_broken_script_is_refused_before_anybody_is_kept_waiting(world: Any, tmp_path: Path) -> None:
+    vault = world.vault()
+    vault.add_line("Dr Sara")
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"turns": [["client", "x"], ["nobody", 3]]}', encoding="utf-8")
+    assert world.run("session", "--script", str(broken)) == ExitCode.USAGE
+    assert "A script looks like" in world.err
+    assert vault.calls == []
