@@ -80,9 +80,9 @@ def states_of(device: Device) -> list[MessageState]:
 
 
 @contextlib.asynccontextmanager
-async def devices(folder: Path, *, config: str = "") -> AsyncIterator[Pair]:
+async def devices(folder: Path, *, config: str = "", measured: bool = True) -> AsyncIterator[Pair]:
     """A relay and two devices, offline, without a line."""
-    async with relay(folder / "relay", config=config) as process:
+    async with relay(folder / "relay", config=config, measured=measured) as process:
         therapist = make_device(folder / "therapist", Role.THERAPIST, process.url)
         client = make_device(folder / "client", Role.CLIENT, process.url)
         try:

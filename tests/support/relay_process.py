@@ -30,13 +30,20 @@ def free_port() -> int:
 class RelayProcess:
     """Start, stop, kill, restart, lose the store."""
 
-    def __init__(self, folder: Path, *, config: str = "") -> None:
+    def __init__(self, folder: Path, *, config: str = "", measured: bool = True) -> None:
+        """`measured=False`: not under coverage, for a process that is killed before it could report any."""
         self.folder = folder
         self.store = folder / "store"
+        self._measured = measured
         self.port = free_port()
         self.config = folder / "relay.toml"
         self.config.write_text(config)
         self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -47,7 +54,16 @@ class RelayProcess:
         assert await process.wait() == 0
 
     async def start(self) -> None:
+        await self.launch()
+        await self.ready()
+
+    async def launch(self) -> None:
+        """Start the process and wait for nothing."""
         self._process = await self._run("--port", str(self.port), piped=True)
+
+    async def ready(self) -> None:
+        """Wait until the process that was launched serves."""
+        assert self._process is not None
         assert self._process.stdout is not None
         async with asyncio.timeout(START_SECONDS):
             line = await self._process.stdout.readline()
@@ -90,16 +106,21 @@ class RelayProcess:
             str(self.store),
             *arguments,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**self._environment(), "PYTHONPATH": str(ROOT)},
             stdout=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
         )
 
+    def _environment(self) -> dict[str, str]:
+        if self._measured:
+            return dict(os.environ)
+        return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
 
 @contextlib.asynccontextmanager
-async def relay(folder: Path, *, config: str = "") -> AsyncIterator[RelayProcess]:
+async def relay(folder: Path, *, config: str = "", measured: bool = True) -> AsyncIterator[RelayProcess]:
     """A relay with a fresh store, running for the length of the block."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test waits for nothing else here
-    process = RelayProcess(folder, config=config)
+    process = RelayProcess(folder, config=config, measured=measured)
     await process.init()
     await process.start()
     try:
