@@ -162,7 +162,7 @@ class World:
             for number, epoch in enumerate(circle.epochs)
             if all(member.number > number for member in circle.members)
         ]
-        tokens = [
+        tokens: list[bytes] = [
             hash_token(member.tokens[number]) for number, circle, _ in finished for member in circle.members
         ]
         ids = [epoch.channel_id for _, _, epoch in finished]
