@@ -26,7 +26,7 @@ from crypto.errors import AuthenticationError, CodecError, StateError, Validatio
 from crypto.group import CommitReceived, Group
 from crypto.group_process import CommitPlan
 from crypto.leaf_node import Capabilities, LeafNode
-from crypto.suites import PRODUCT
+from crypto.suites import PRODUCT, CipherSuite
 
 MAX_LEAVES: Final = 4
 """Of a group (R2, R14): more do not fit a Welcome into one cell."""
@@ -64,11 +64,15 @@ ReadCertificate = Callable[[bytes], CertificateView]
 """Decodes the identity of a basic credential; raises CodecError if it is no certificate."""
 
 
-def product_capabilities() -> Capabilities:
-    """Exactly what every leaf of the product says of itself: MLS 1.0, suite 0xF002, basic credentials."""
+def product_capabilities(suite: CipherSuite = PRODUCT) -> Capabilities:
+    """Exactly what every leaf of the product says of itself: MLS 1.0, suite 0xF002, basic credentials.
+
+    Args:
+        suite: Another one in simulations only, whose randomness is seeded.
+    """
     return Capabilities(
         versions=(ProtocolVersion.MLS10,),
-        cipher_suites=(PRODUCT.code,),
+        cipher_suites=(suite.code,),
         extensions=(),
         proposals=(),
         credentials=(CredentialType.BASIC,),
@@ -95,7 +99,7 @@ def evaluate_predicate(group: Group, message: bytes, read_certificate: ReadCerti
     committer = before[plan.committer]
     added = [_Leaf(member.key_package.leaf_node, read_certificate) for member in plan.applied.added]
     removed = [before[member.leaf_index] for member in plan.applied.removed]
-    _p2_added_leaves(committer, added, removed)
+    _p2_added_leaves(committer, added, removed, product_capabilities(group.suite))
     _p3_removed_leaves(committer, added, removed)
     _p4_primary_stays(added, removed)
     _p5_path_and_limits(plan, committer, read_certificate)
@@ -149,11 +153,13 @@ def _p1_is_a_valid_commit(group: Group, message: bytes) -> CommitPlan:
         raise ValidationError("P1") from None
 
 
-def _p2_added_leaves(committer: _Leaf, added: list[_Leaf], removed: list[_Leaf]) -> None:
+def _p2_added_leaves(
+    committer: _Leaf, added: list[_Leaf], removed: list[_Leaf], capabilities: Capabilities
+) -> None:
     """P2: an added leaf has the committer's identity, or replaces a removed leaf of the same identity."""
     for leaf in added:
         leaf.check_certificate("P2")
-        if leaf.node.capabilities != product_capabilities() or leaf.node.extensions:
+        if leaf.node.capabilities != capabilities or leaf.node.extensions:
             raise ValidationError("P2")
     removed_of, added_of = _by_identity(removed), _by_identity(added)
     for identity, count in added_of.items():

@@ -30,6 +30,7 @@ from crypto.credentials import Credential
 from crypto.errors import AuthenticationError, StateError, ValidationError
 from crypto.key_package import KeyPackage, check_lifetime, read_key_package
 from crypto.policy import MAX_LEAVES, product_capabilities
+from crypto.suites import CipherSuite
 from crypto.tree_math import LeafIndex
 from keys.certificates import DeviceCertificate
 
@@ -225,12 +226,12 @@ def check_own_person(step: Step, key_package: bytes) -> KeyPackage:
         ValidationError: ``R14.P2``: another identity, another key, or other capabilities.
     """
     decoded = decode(key_package, read_key_package)
-    if check_leaf(decoded).identity_key != step.own.identity_key:
+    if check_leaf(decoded, step.suite).identity_key != step.own.identity_key:
         raise ValidationError("R14.P2")
     return decoded
 
 
-def check_leaf(key_package: KeyPackage) -> DeviceCertificate:
+def check_leaf(key_package: KeyPackage, suite: CipherSuite) -> DeviceCertificate:
     """The certificate of a KeyPackage's leaf, if it is genuine and the leaf is as P2 wants it.
 
     Raises:
@@ -241,7 +242,7 @@ def check_leaf(key_package: KeyPackage) -> DeviceCertificate:
     leaf = key_package.leaf_node
     certificate = DeviceCertificate.decode(leaf.credential.identity)
     certificate.verify()
-    if certificate.device_key != leaf.signature_key or leaf.capabilities != product_capabilities():
+    if certificate.device_key != leaf.signature_key or leaf.capabilities != product_capabilities(suite):
         raise ValidationError("R14.P2")
     return certificate
 
@@ -272,7 +273,7 @@ def replacement(step: Step, request: RequestRow) -> Intention | None:
         return None
     try:
         key_package = decode(request.key_package, read_key_package)
-        certificate = check_leaf(key_package)
+        certificate = check_leaf(key_package, step.suite)
         check_lifetime(key_package, now=step.now)
     except (CodecError, ValidationError, AuthenticationError):
         return None

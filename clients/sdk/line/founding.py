@@ -73,7 +73,7 @@ def found_line(
         CodecError: A credential is no certificate.
         AuthenticationError: A certificate is not genuine.
     """
-    others = [commits.check_leaf(key_package) for key_package in key_packages]
+    others = [commits.check_leaf(key_package, suite) for key_package in key_packages]
     identities = {certificate.identity_key for certificate in others}
     if len(identities) != 1 or own.identity_key in identities or len(others) >= MAX_LEAVES:
         raise ValidationError("R14.P5")
@@ -84,7 +84,7 @@ def found_line(
         leaf=OwnLeafParams(
             signature_private=own.signature_private,
             credential=Credential.basic(own.certificate),
-            capabilities=product_capabilities(),
+            capabilities=product_capabilities(suite),
         ),
         rng=rng,
     )

@@ -104,7 +104,7 @@ def _fresh_key_package(step: Step) -> bytes:
         suite=step.suite,
         signature_private=step.own.signature_private,
         credential=Credential.basic(step.own.certificate),
-        capabilities=product_capabilities(),
+        capabilities=product_capabilities(step.suite),
         lifetime=Lifetime(not_before=day, not_after=int(day + KEY_PACKAGE_DAYS * DAY_SECONDS)),
         rng=step.rng,
     )

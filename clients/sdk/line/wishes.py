@@ -102,7 +102,7 @@ def _members(step: Step, intent: SelfUpdate | AddDevice | RemoveDevice | Request
         case SelfUpdate():
             step.state.update_due = True
         case AddDevice():
-            device_id = check_leaf(check_own_person(step, intent.key_package)).device_id
+            device_id = check_leaf(check_own_person(step, intent.key_package), step.suite).device_id
             row = IntentRow(intent=CommitIntent.ADD, device_id=device_id, key_package=intent.key_package)
             step.tables.intents.put(device_id, row)
         case RemoveDevice():
