@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
+from clients.commands.alarm_command import alarm_as_json, note_alarms, note_stopped
 from clients.commands.command import Command, add_line_argument, offline_codes, online_codes
 from clients.commands.context import Context
 from clients.sdk.errors import AmanatError, EmptyText, ExitCode, UsageError
 from clients.sdk.model import (
+    LineAlarm,
+    LineChanged,
     LineMessage,
     LineName,
     LinePhase,
@@ -41,11 +44,16 @@ _HELD_PHASES: Final = {LinePhase.RETURNING, LinePhase.STOPPED}
 _HELD_SENTENCE: Final = "Kept on this device; it goes out once this device may use the line again."
 
 
-def _note_alarms(context: Context, lines: Sequence[LineSummary]) -> None:
-    """Say on stderr what a person has to know of these lines: nobody should have to ask for it."""
-    for line in lines:
-        for sentence in line.alarms:
-            context.note(f"{line.name}: {sentence}")
+_UNSENT: Final = {MessageState.QUEUED, MessageState.SEALED}
+
+
+def _sending_code(line: LineSummary, state: MessageState) -> ExitCode:
+    """How `send` ends where the relay could be reached."""
+    if state is MessageState.FAILED:
+        return ExitCode.FAILED
+    if line.phase is LinePhase.STOPPED:
+        return ExitCode.DECISION_NEEDED
+    return ExitCode.TIMED_OUT if state in _UNSENT else ExitCode.OK
 
 
 def message_as_json(line: LineName, message: LineMessage) -> dict[str, Any]:
@@ -103,7 +111,14 @@ def _send(context: Context, arguments: argparse.Namespace) -> int:
                     await device.settle(_SETTLE_SECONDS)
             except AmanatError as error:
                 trouble = error
-            return device.line(line), item_id, _state_of(device, line, item_id), trouble
+            state = _state_of(device, line, item_id)
+            fresh = device.tell_new_alarms(line)
+            # What keeps a text here is said each time; anything else once.
+            told = device.alarms(line) if device.line(line).phase in _HELD_PHASES else fresh
+            note_alarms(context, told)
+            if trouble is None:
+                note_stopped(context, device, line)
+            return device.line(line), item_id, state, trouble
 
     line, item_id, state, trouble = asyncio.run(send())
     if arguments.json:
@@ -111,12 +126,11 @@ def _send(context: Context, arguments: argparse.Namespace) -> int:
             {"line": line.name, "item": item_id, "state": state.value, "alarms": list(line.alarms)}
         )
     else:
-        waits = state in {MessageState.QUEUED, MessageState.SEALED} and line.phase in _HELD_PHASES
+        waits = state in _UNSENT and line.phase in _HELD_PHASES
         context.print(_HELD_SENTENCE if waits else _STATE_SENTENCES.get(state, state.value))
-    _note_alarms(context, [line])
-    if trouble is not None and state in {MessageState.QUEUED, MessageState.SEALED}:
+    if trouble is not None and state in _UNSENT:
         raise trouble
-    return ExitCode.OK
+    return _sending_code(line, state)
 
 
 def _read_stdin(context: Context) -> str:
@@ -148,35 +162,46 @@ def _receive(context: Context, arguments: argparse.Namespace) -> int:
         else:
             context.print_theirs(message_as_text(line, message))
 
-    async def receive() -> int:
+    def tell(alarms: Iterable[LineAlarm]) -> None:
+        for alarm in alarms:
+            if arguments.json:
+                context.print_json(alarm_as_json(alarm))
+            note_alarms(context, [alarm])
+
+    async def receive() -> tuple[int, bool]:
         with closing(context.open_device()) as device:
             try:
                 async with device.online():
                     if arguments.follow:
-                        return await _follow(device, show)
-                    return await _receive_once(device, show, idle_seconds=arguments.wait)
+                        await _follow(device, show, tell)
+                    count = await _receive_once(device, show, idle_seconds=arguments.wait)
             finally:
-                _note_alarms(context, device.lines())
+                tell(device.tell_new_alarms())
+            return count, note_stopped(context, device)
 
     try:
-        count = asyncio.run(receive())
+        count, stopped = asyncio.run(receive())
     except KeyboardInterrupt:
         if arguments.follow:
             return ExitCode.OK
         raise
     if count == 0 and not arguments.json:
         context.note("Nothing new.")
-    return ExitCode.OK
+    return ExitCode.DECISION_NEEDED if stopped else ExitCode.OK
 
 
-async def _follow(device: Device, show: _Show) -> int:
-    count = 0
+async def _follow(device: Device, show: _Show, tell: Callable[[Iterable[LineAlarm]], None]) -> None:
+    """Print what comes, for ever."""
+    tell(device.tell_new_alarms())
     async for event in device.events():
-        if isinstance(event, MessageArrived):
-            show(event.line, event.message)
-            device.mark_read(event.line)
-            count += 1
-    return count
+        match event:
+            case MessageArrived():
+                show(event.line, event.message)
+                device.mark_read(event.line)
+            case LineChanged():
+                tell(device.tell_new_alarms(event.line))
+            case _:
+                pass
 
 
 async def _receive_once(device: Device, show: _Show, *, idle_seconds: float) -> int:
@@ -291,7 +316,9 @@ COMMANDS: Final = (
         name="send",
         help="send a text over a line",
         description="Send a text (at most 12,288 bytes of UTF-8; longer ones are refused before sending).\n"
-        "If the relay cannot be reached the text stays queued on this device, and the exit code is 5.",
+        "If the relay cannot be reached the text stays queued on this device, and the exit code is 5. If "
+        "this device\nlost its place in the line and waits to be let in again, the text waits with it: 4. If "
+        "the line is stopped\nuntil a person decides: 9. Alarms of the line are told on stderr, each once.",
         run=_send,
         add_arguments=_send_arguments,
         exit_codes=online_codes(ExitCode.DECISION_NEEDED),
@@ -300,10 +327,12 @@ COMMANDS: Final = (
     Command(
         name="receive",
         help="fetch and print new messages",
-        description="Fetch and print new messages, each once; with --json one object a line.",
+        description="Fetch and print new messages, each once; with --json one object a line. New alarms are "
+        'told on stderr,\neach once (with --json also as an object with the kind "alarm"); while a line is '
+        "stopped until a person\ndecides, the exit code is 9.",
         run=_receive,
         add_arguments=_receive_arguments,
-        exit_codes=online_codes(),
+        exit_codes=online_codes(ExitCode.DECISION_NEEDED),
         json=True,
     ),
     Command(

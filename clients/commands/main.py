@@ -17,6 +17,7 @@ from typing import Final
 import clients
 import crypto
 from clients.commands import (
+    alarm_command,
     contact_commands,
     crisis_command,
     line_commands,
@@ -34,6 +35,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *vault_commands.COMMANDS,
     *contact_commands.COMMANDS,
     *line_commands.COMMANDS,
+    *alarm_command.COMMANDS,
     *offer_commands.COMMANDS,
     *session_command.COMMANDS,
     *crisis_command.COMMANDS,

@@ -25,6 +25,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from clients.sdk.alarms import Alarms
 from clients.sdk.client_contact import new_device_keys
 from clients.sdk.clock import Clock
 from clients.sdk.engine import Engine
@@ -53,6 +54,7 @@ from clients.sdk.line.payloads import (
 from clients.sdk.model import (
     ConnectionState,
     DeviceEvent,
+    LineAlarm,
     LineMessage,
     LineName,
     LinePhase,
@@ -91,6 +93,7 @@ class Device:
         self._vault = vault
         self._engine = Engine(vault, rng=os.urandom, clock=clock)
         self._online = Online(self._engine)
+        self._alarms = Alarms(self._engine)
 
     # -- making, opening, destroying
 
@@ -368,6 +371,34 @@ class Device:
         """
         news_line = self._engine.news_line(self._record(line).line_id)
         self._engine.news.mark_ids(news_line, item_ids)
+
+    def alarms(self, line: str) -> list[LineAlarm]:
+        """What the person has to know about a line and has not acknowledged.
+
+        Raises:
+            UnknownLine.
+        """
+        return self._alarms.standing(self._record(line).line_id)
+
+    def tell_new_alarms(self, line: str | None = None) -> list[LineAlarm]:
+        """Alarms (of one line, or of all) that were never told before; from now on they count as told.
+
+        Raises:
+            UnknownLine.
+        """
+        lines = [self._record(line).line_id] if line is not None else list(self._engine.drivers)
+        return self._alarms.tell_new(lines)
+
+    def acknowledge_alarms(self, line: str) -> list[LineAlarm]:
+        """The person has read a line's alarms: they go, but for those that wait for `resolve`.
+
+        Returns:
+            What is gone.
+
+        Raises:
+            UnknownLine.
+        """
+        return self._alarms.acknowledge(self._record(line).line_id)
 
     def send_text(self, line: str, text: str) -> str:
         """Queue a text; works offline. Returns the `item_id` that `messages` shows it under.

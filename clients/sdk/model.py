@@ -105,6 +105,20 @@ class LineSummary:
     """Client: the therapist is waiting in a live session right now."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineAlarm:
+    """Something about a line that its person has to know."""
+
+    line: LineName
+    kind: str
+    """Name of `clients.sdk.line.events.AlarmKind` in small letters, with hyphens; at most one of a kind."""
+    sentence: str
+    since: int
+    """UTC seconds by this device's clock."""
+    decision_needed: bool
+    """The line is stopped for it until `Device.resolve`; it cannot be acknowledged away."""
+
+
 class OfferState(Enum):
     """What became of an appointment."""
 

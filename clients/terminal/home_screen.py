@@ -66,6 +66,7 @@ class HomeScreen(Screen[None]):
         key("f3", "app.invitation", "Invite"),
         key("f4", "app.safety_number", "Number"),
         key("f5", "app.live_session", "Session"),
+        key("f7", "acknowledge", "Noted"),
         key("f8", "app.lock", "Lock now"),
         key("f9", "app.line", "Line"),
         key("ctrl+q", "app.leave", "Quit"),
@@ -86,6 +87,7 @@ class HomeScreen(Screen[None]):
         self._now = now
         self._selected: LineName | None = None
         self._drafts: dict[LineName, str] = {}
+        self._alarmed = False
 
     def compose(self) -> ComposeResult:
         """Lay the screen out."""
@@ -163,6 +165,8 @@ class HomeScreen(Screen[None]):
             self._show_head(line)
             messages = self._device.messages(line.name, limit=SHOWN_MESSAGES)
             await self.query_one(Conversation).show_messages(messages, now=self._now())
+        self._alarmed = line is not None and bool(line.alarms)
+        self.refresh_bindings()
 
     def sent(self, *, text: str | None = None) -> None:
         """The text was queued; or, with `text`, it was not, and stands in the composer again."""
@@ -178,6 +182,17 @@ class HomeScreen(Screen[None]):
             self._drafts[new] = self._drafts.pop(old)
         if self._selected == old:
             self._selected = new
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a key is offered: "Noted" only where there is something to note."""
+        del parameters
+        return action != "acknowledge" or self._alarmed
+
+    async def action_acknowledge(self) -> None:
+        """The person has read what the strip says; it is not shown for ever."""
+        if self._selected is not None:
+            self._device.acknowledge_alarms(self._selected)
+            await self.bring_up_to_date()
 
     def action_leave_conversation(self) -> None:
         """Go to the list of lines."""
@@ -231,7 +246,7 @@ class HomeScreen(Screen[None]):
                 "alarm",
             )
         if line.alarms:
-            return " ".join(line.alarms), "alarm"
+            return f"{' '.join(line.alarms)}  (F7: noted)", "alarm"
         if line.phase is LinePhase.ENDED:
             return "This line has ended.", "faint"
         if line.offered_now:

@@ -59,8 +59,59 @@ def test_a_line_that_lost_its_place_says_so_and_promises_nothing(world: Any) -> 
     assert "next connection" not in world.out
     assert "Dr Sara: This is an old copy.\n" in world.err
     del vault.trouble["settle"]
-    assert world.run("receive") == 0
+    # what keeps a text here is said with each text; otherwise an alarm is told once
+    vault.keeps_texts = True
+    assert world.run("send", "Salam") == ExitCode.TIMED_OUT
     assert "Dr Sara: This is an old copy.\n" in world.err
+    assert world.run("receive") == 0
+    assert world.err == "Nothing new.\n"
+
+
+def test_new_alarms_are_told_once_and_only_acknowledged_ones_go(world: Any) -> None:
+    vault = world.vault()
+    line = vault.add_line("Dr Sara", alarms=("The relay has lost stored messages.",))
+    assert world.run("receive", "--json") == 0
+    assert json.loads(world.out) == {
+        "line": "Dr Sara",
+        "kind": "alarm",
+        "alarm": "relay-lost-state",
+        "text": "The relay has lost stored messages.",
+        "since": NOW,
+        "decision_needed": False,
+    }
+    assert world.err == "Dr Sara: The relay has lost stored messages.\n"
+    assert world.run("receive") == 0
+    assert "lost stored" not in world.err
+    assert world.run("send", "Salam") == 0
+    assert world.err == ""
+    assert world.json("alarms")["alarms"][0]["alarm"] == "relay-lost-state"
+    assert world.run("alarms", "--line", "Dr Sara", "--acknowledge") == 0
+    assert "lost stored" in world.out
+    assert line.summary.alarms == ()
+    assert world.run("alarms") == 0
+    assert world.err == "No alarms.\n"
+
+
+def test_a_stopped_line_ends_receive_and_send_with_nine_and_says_why(world: Any) -> None:
+    vault = world.vault()
+    vault.add_line("Dr Sara", phase=LinePhase.STOPPED, alarms=("Two records.",))
+    vault.arrive("Dr Sara", "before")
+    for times in (1, 0):
+        assert world.run("receive") == ExitCode.DECISION_NEEDED
+        assert world.err.count("Two records.") == times
+        assert "amanat resolve" in world.err
+    # an alarm that waits for a decision is not acknowledged away
+    assert world.run("alarms", "--acknowledge") == ExitCode.DECISION_NEEDED
+    assert vault.lines["Dr Sara"].summary.alarms == ("Two records.",)
+    # the line was found to be stopped while the text was on its way
+    assert world.run("send", "Salam") == ExitCode.DECISION_NEEDED
+    assert "amanat resolve" in world.err
+
+
+@pytest.mark.parametrize("command", ["send", "receive", "alarms"])
+def test_help_names_the_exit_code_for_a_decision(world: Any, command: str) -> None:
+    world.run(command, "--help")
+    assert "  9  a person must decide first" in world.out
 
 
 def test_text_too_long_is_refused_with_the_number_of_bytes(world: Any) -> None:

@@ -164,6 +164,13 @@ async def test_a_relay_that_lost_its_store_is_recovered_from(tmp_path: Path) -> 
         pair.therapist.send_text("client", "still here")
         assert await until_texts(pair.client, 1) == ["still here"]
         await pair.settle()
+        # the person is told once; what was read goes, and comes back only with another loss
+        (alarm,) = pair.client.tell_new_alarms()
+        assert (alarm.line, alarm.kind, alarm.decision_needed) == ("sara", "relay-lost-state", False)
+        assert pair.client.tell_new_alarms() == []
+        assert pair.client.line().alarms == (alarm.sentence,)
+        assert pair.client.acknowledge_alarms("sara") == [alarm]
+        assert pair.client.line().alarms == ()
         # and a new invitation works on the new store
         invitation = await pair.therapist.invite()
         second = make_device(tmp_path / "second", Role.CLIENT, pair.relay.url)

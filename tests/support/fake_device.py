@@ -34,6 +34,7 @@ from clients.sdk.errors import (
 from clients.sdk.model import (
     ConnectionState,
     DeviceEvent,
+    LineAlarm,
     LineMessage,
     LineName,
     LinePhase,
@@ -62,6 +63,7 @@ class FakeLine:
     messages: list[LineMessage] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
+    told_alarms: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -81,6 +83,8 @@ class FakeVault:
     session_result: SessionResult | None = None
     state: ConnectionState = ConnectionState.ONLINE
     counter: int = 0
+    keeps_texts: bool = False
+    """`settle` hands nothing over: the device may not use its lines now."""
 
     def add_line(self, name: str, **changes: object) -> FakeLine:
         """A new open line; `changes` are fields of `LineSummary`."""
@@ -271,6 +275,35 @@ class FakeDevice(Device):
     def mark_told(self, line: str, item_ids: Iterable[str]) -> None:
         self._line(line).told.update(item_ids)
 
+    def alarms(self, line: str) -> list[LineAlarm]:
+        summary = self._line(line).summary
+        stopped = summary.phase is LinePhase.STOPPED
+        return [
+            LineAlarm(
+                line=summary.name,
+                kind="fork" if stopped else "relay-lost-state",
+                sentence=sentence,
+                since=NOW,
+                decision_needed=stopped,
+            )
+            for sentence in summary.alarms
+        ]
+
+    def tell_new_alarms(self, line: str | None = None) -> list[LineAlarm]:
+        fresh = []
+        for name in [line] if line is not None else list(self.vault.lines):
+            told = self._line(name).told_alarms
+            fresh += [alarm for alarm in self.alarms(name) if alarm.sentence not in told]
+            told.update(self._line(name).summary.alarms)
+        return fresh
+
+    def acknowledge_alarms(self, line: str) -> list[LineAlarm]:
+        gone = [alarm for alarm in self.alarms(line) if not alarm.decision_needed]
+        if gone:
+            found = self._line(line)
+            found.summary = replace(found.summary, alarms=())
+        return gone
+
     def send_text(self, line: str, text: str) -> str:
         self._call("send_text", text)
         found = self._line(line)
@@ -347,7 +380,7 @@ class FakeDevice(Device):
 
     async def settle(self, timeout_seconds: float = 30.0, *, idle_seconds: float = 0.0) -> None:
         self._call("settle")
-        for line in self.vault.lines.values():
+        for line in [] if self.vault.keeps_texts else self.vault.lines.values():
             line.messages[:] = [
                 replace(message, state=MessageState.STORED)
                 if message.state is MessageState.QUEUED

@@ -436,6 +436,18 @@ async def test_stopped_line_is_decided_by_people(home: Path, button: str, phase:
 
 
 @pytest.mark.asyncio
+async def test_alarm_that_was_noted_is_not_shown_for_ever(home: Path) -> None:
+    vault = make_vault(home, Role.CLIENT)
+    vault.add_line("Dr Sara", alarms=("The relay has lost stored messages.",))
+    async with running(home) as (app, pilot):
+        assert "The relay has lost stored messages.  (F7: noted)" in shown(app.screen)
+        await pilot.press("f7")
+        await rest(pilot)
+        assert "lost stored messages" not in shown(app.screen)
+        assert not app.screen.check_action("acknowledge", ())
+
+
+@pytest.mark.asyncio
 async def test_ending_a_line_says_what_is_lost_and_asks(home: Path) -> None:
     vault = make_vault(home, Role.CLIENT)
     vault.add_line("Dr Sara", undelivered=2)

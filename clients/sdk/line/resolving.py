@@ -25,6 +25,8 @@ def resolve(step: Step, *, same: bool) -> None:
     if step.state.phase is not LinePhase.UNDECIDED:
         raise StateError("there is nothing to resolve on this line")
     if not same:
+        step.clear_alarm(AlarmKind.FORK)  # the sentence that asked for this answer
+        step.clear_alarm(AlarmKind.TWO_BRANCHES)
         step.notify(AlarmKind.FORK, "The safety numbers differ: the line was ended.")
         ending.destroy(step, LinePhase.ENDED)
         return
