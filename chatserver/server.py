@@ -177,7 +177,7 @@ class RelayServer:
         transport = request.transport
         if transport is None:
             return _answer(400)
-        if request.path == limits.WEBSOCKET_PATH:
+        if request.path == limits.WEBSOCKET_PATH and request.method == "GET":
             return await self._websocket(request, transport)
         self.door.extend(request.protocol, transport, self.relay.config.times.http_seconds)
         if request.method != "GET":

@@ -24,7 +24,7 @@ from crypto.psk_secret import no_psk_secret
 from crypto.ratchet_tree import RatchetTree, from_ratchet_tree
 from crypto.sensitive import Secret
 from crypto.suites import PRODUCT, CipherSuite
-from crypto.tree_math import LeafIndex
+from crypto.tree_math import LeafIndex, NodeIndex
 from crypto.tree_nodes import read_ratchet_tree
 from crypto.update_path import HPKECiphertext
 from crypto.welcome import (
@@ -236,7 +236,7 @@ def test_the_tree_is_the_signed_one(scene: Scene) -> None:
 
 def test_our_leaf_is_in_the_tree(scene: Scene) -> None:
     tree = scene.tree()
-    tree._nodes[6] = None
+    tree.set_leaf(LeafIndex(3), None)
     tree = from_ratchet_tree(FAST, decode(tree.to_bytes(), read_ratchet_tree))
     # Without us node 3's list of unmerged leaves is as good as before; the parents stay valid.
     with pytest.raises(ValidationError, match=r"tree\.|welcome\.own-leaf-missing"):
@@ -319,9 +319,9 @@ def test_unmerged_leaves_are_sorted_below_and_listed_on_the_way(
     assert root is not None
     lower = replace(root, encryption_key=b"k" * 32, unmerged_leaves=())
     unmerged = tuple(LeafIndex(leaf) for leaf in listed)
-    tree._nodes[5] = lower
-    tree.set_parents(LeafIndex(0), {tree.root: replace(root, unmerged_leaves=unmerged)})
-    tree._forget_hashes(LeafIndex(3))
+    tree.set_parents(
+        LeafIndex(3), {NodeIndex(5): lower, tree.root: replace(root, unmerged_leaves=unmerged)}
+    )
     refused(scene, scene.with_tree(tree), rule)
 
 
@@ -330,8 +330,7 @@ def test_an_unmerged_leaf_is_not_blank() -> None:
     tree = scene.tree()
     root = tree.parent_node(tree.root)
     assert root is not None
-    tree._nodes[4] = None
-    tree._forget_hashes(LeafIndex(2))
+    tree.set_leaf(LeafIndex(2), None)
     tree.set_parents(LeafIndex(0), {tree.root: replace(root, unmerged_leaves=(LeafIndex(2),))})
     refused(scene, scene.with_tree(tree), "tree.unmerged-blank")
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from clients.conformance.case import Mismatch
 from clients.conformance.kinds.passive_client import check
+from clients.conformance.registry import recognise
 from crypto.errors import AuthenticationError, ValidationError
 from crypto.private_message import PrivateMessage
 from crypto.public_message import PublicMessage
 from crypto.suites import SUITES
 from support.passive_cases import (
     SCENARIOS,
+    external_joins,
     joined_successor,
     many_proposals,
     random_walk,
@@ -95,13 +104,55 @@ def test_a_commit_that_removes_the_client_ends_its_case() -> None:
         check(case)
 
 
-def test_keys_may_come_in_other_usual_forms() -> None:
-    case = reinitialisation(1, 0)
-    key = case["signature_priv"]
-    for form in (key + "00" * 32, "302e020100300506032b657004220420" + key):
+def pkcs8(key: Any) -> str:
+    encoded: bytes = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return encoded.hex()
+
+
+def sec1(key: Any) -> str:
+    encoded: bytes = key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return encoded.hex()
+
+
+@pytest.mark.parametrize("code", [1, 4, 5])
+def test_keys_may_come_in_other_usual_forms(code: int) -> None:
+    case = reinitialisation(code, 0)
+    key = bytes.fromhex(case["signature_priv"])
+    if code == 5:
+        load = lambda name: ec.derive_private_key(int(case[name], 16), ec.SECP521R1())  # noqa: E731 - short
+        check(case | {name: pkcs8(load(name)) for name in ("init_priv", "encryption_priv")})
+        forms = [pkcs8(load("signature_priv")), sec1(load("signature_priv")), case["signature_priv"].lstrip("0")]
+        forms[-1] = forms[-1].zfill(len(forms[-1]) + len(forms[-1]) % 2)
+    else:
+        loaded = {1: Ed25519PrivateKey, 4: Ed448PrivateKey}[code].from_private_bytes(key)
+        forms = [(key + loaded.public_key().public_bytes_raw()).hex(), pkcs8(loaded)]
+        init = {1: X25519PrivateKey, 4: X448PrivateKey}[code].from_private_bytes(
+            bytes.fromhex(case["init_priv"])
+        )
+        check(case | {"init_priv": pkcs8(init)})
+    for form in forms:
         check(case | {"signature_priv": form})
     bare = {name: case[name][8:] for name in ("key_package", "welcome")}
     check(case | bare)
+
+
+def test_what_is_empty_may_be_absent_or_null() -> None:
+    case = many_proposals(1, 1)
+    for epoch in case["epochs"]:
+        if not epoch["proposals"]:
+            del epoch["proposals"]
+    check(case)
+    for epoch in case["epochs"]:
+        epoch["proposals"] = epoch.get("proposals")
+    check(case | {"ratchet_tree": ""})
+    joined = external_joins(1, 1)
+    del joined["ratchet_tree"], joined["epochs"]
+    for absent in ({}, {"external_psks": None, "epochs": None}):
+        without = {name: value for name, value in joined.items() if name != "external_psks"} | absent
+        check(without)
+        kind = recognise([without], "external-joins")
+        assert kind is not None
+        assert kind.name == "passive-client"
 
 
 def test_a_proposal_that_no_commit_names_may_be_anything() -> None:
