@@ -267,5 +267,5 @@ def _answer(status: int, body: bytes = b"") -> web.Response:
         status=status,
         body=body,
         content_type="application/octet-stream",
-        headers=_HEADERS,
+        headers=_HEADERS | ({"Allow": "GET"} if status == 405 else {}),  # RFC 9110 section 15.5.6
     )
