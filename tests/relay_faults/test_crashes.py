@@ -78,9 +78,12 @@ class Crashes:
         self.kills += 1
 
     async def _stored(self, count: int) -> None:
-        async with asyncio.timeout(ROUND_SECONDS):
-            while self.world.stored < count:  # noqa: ASYNC110 - the relay is another process
-                await asyncio.sleep(0.005)
+        try:
+            async with asyncio.timeout(ROUND_SECONDS):
+                while self.world.stored < count:  # noqa: ASYNC110 - the relay is another process
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            pytest.fail(f"after kill {self.kills} the traffic stands still: {self.world.where()}")
 
     def _say_something(self, pair: Pair) -> None:
         for name, device in (("therapist", pair.therapist), ("client", pair.client)):
@@ -91,9 +94,12 @@ class Crashes:
     async def quiet(self) -> None:
         """Let everybody finish, in peace."""
         self.world.talking = False
-        async with asyncio.timeout(ROUND_SECONDS):
-            while not self.world.quiet:  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(ROUND_SECONDS):
+                while not self.world.quiet:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pytest.fail(f"the traffic does not end: {self.world.where()}")
         self.world.judge()
 
 

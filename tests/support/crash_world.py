@@ -134,6 +134,14 @@ class World:
     def gone(self) -> set[bytes]:
         return set[bytes]().union(*(circle.gone() for circle in self.circles))
 
+    def where(self) -> str:
+        """Where everybody stands, for a message."""
+        return f"{self.connections} connections; " + "; ".join(
+            f"channel {member.number}: read {member.position} of {len(member.epoch.log)},"
+            f" acked {member.acked}, end {member.epoch.closing}, outbox {len(member.outbox)}"
+            for member in self.members
+        )
+
     @property
     def quiet(self) -> bool:
         """Everybody has sent, read and acknowledged all there is, in the same channel."""
