@@ -97,6 +97,7 @@ def _follow(
         step.tables.requests.delete(device_id)
     for device_id in added | removed:
         step.tables.intents.delete(device_id)
+    others_removed = {device_id for device_id in removed if _is_other_person(step, device_id)}
     epochs.next_epoch(step, group, added=added)
     for device_id in replaced:
         step.notify(
@@ -105,9 +106,19 @@ def _follow(
             device_id=device_id,
         )
     for device_id in added - replaced:
-        step.notify(AlarmKind.DEVICE_ADDED, "A device was added to this line.", device_id=device_id)
+        whose = "The other person has" if _is_other_person(step, device_id) else "You have"
+        step.notify(
+            AlarmKind.DEVICE_ADDED,
+            f"{whose} added a device to this line: {short_name(device_id)}.",
+            device_id=device_id,
+        )
     for device_id in removed - replaced:
-        step.notify(AlarmKind.DEVICE_REMOVED, "A device was removed from this line.", device_id=device_id)
+        whose = "The other person has" if device_id in others_removed else "You have"
+        step.notify(
+            AlarmKind.DEVICE_REMOVED,
+            f"{whose} removed a device from this line: {short_name(device_id)}.",
+            device_id=device_id,
+        )
 
 
 def _after_own_commit(step: Step, pending: PendingCommitRow) -> None:
@@ -203,8 +214,7 @@ def _own_leaf_removed(step: Step, received: CommitReceived) -> None:
         if _device_of(leaf.key_package.leaf_node.credential.identity) == step.own.device_id
     ]
     if not again:
-        step.notify(AlarmKind.DEVICE_REMOVED, "This device was removed from the line by its own person.")
-        ending.destroy(step, LinePhase.ENDED)
+        ending.removed(step)
     elif not returns.is_own_key_package(step, again[0]):
         strand_as_clone(step)
     elif not returns.replaced_again(step):
@@ -215,6 +225,11 @@ def _own_leaf_removed(step: Step, received: CommitReceived) -> None:
             "This device is let into the line again; it waits for the answer.",
         )
         step.state.rejoin_requested_at = step.now
+
+
+def short_name(device_id: bytes) -> str:
+    """How a device is named to people who gave it no name: the first 8 hexadecimal digits of its id."""
+    return device_id.hex()[:8]
 
 
 def _committer(step: Step, message: bytes) -> bytes:

@@ -9,6 +9,7 @@ While a commit is pending nothing else is sealed. The epoch stays e until the cl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from clients.sdk.line import cells, log, sealing
@@ -135,8 +136,15 @@ def _due(step: Step) -> Intention | None:
     if step.state.update_first:
         return Intention(intent=CommitIntent.SELF_UPDATE)
     if _info_outstanding(step):
-        return _rejoin_due(step) or _silent_due(step)
-    return _rejoin_due(step) or _device_due(step) or _update_due(step) or _silent_due(step)
+        # A lost device is removed at once, whoever has not receipted R yet.
+        return _removal_due(step) or _rejoin_due(step) or _silent_due(step)
+    return (
+        _removal_due(step)
+        or _rejoin_due(step)
+        or _addition_due(step)
+        or _update_due(step)
+        or _silent_due(step)
+    )
 
 
 def _info_outstanding(step: Step) -> bool:
@@ -167,10 +175,24 @@ def schedule_update(step: Step) -> None:
     state.next_update_at = step.now + SELF_UPDATE_MIN_SECONDS + spread
 
 
-def _device_due(step: Step) -> Intention | None:
-    """Wishes to add or remove a device of the own person; one that makes no sense any more is dropped."""
+def _removal_due(step: Step) -> Intention | None:
+    """A wish to remove a device of the own person."""
+    return _wished(step, CommitIntent.REMOVE, _remove)
+
+
+def _addition_due(step: Step) -> Intention | None:
+    """A wish to add a device of the own person."""
+    return _wished(step, CommitIntent.ADD, _add)
+
+
+def _wished(
+    step: Step, intent: CommitIntent, judge: Callable[[Step, IntentRow], Intention | None]
+) -> Intention | None:
+    """The first wish of a kind that still makes sense; one that makes none any more is dropped."""
     for row in list(step.tables.intents.rows()):
-        intention = _add(step, row) if row.intent is CommitIntent.ADD else _remove(step, row)
+        if row.intent is not intent:
+            continue
+        intention = judge(step, row)
         if intention is not None:
             return intention
         step.tables.intents.delete(row.device_id)
@@ -215,6 +237,15 @@ def _removable(step: Step, member: Member) -> bool:
         return False
     leaf = step.mls.member(LeafIndex(member.leaf_index)).leaf_node
     return not DeviceCertificate.decode(leaf.credential.identity).primary
+
+
+def changing(step: Step) -> frozenset[bytes]:
+    """Devices that a wish or a pending commit of this device is about."""
+    pending = step.tables.pending_commit.get(b"")
+    devices = {row.device_id for row in step.tables.intents.rows()}
+    if pending is not None:
+        devices.update(pending.added, pending.removed)
+    return frozenset(devices)
 
 
 def check_own_person(step: Step, key_package: bytes) -> KeyPackage:

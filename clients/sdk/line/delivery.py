@@ -191,3 +191,9 @@ def take_acks(step: Step, member: Member, acks: tuple[Ack, ...]) -> None:
             row.their_ack = ack.counter
             step.tables.counters.put(row.device_id, row)
             outbox.receipted(step)
+        elif ack.device_id != step.own.device_id and member.identity_key != step.own.identity_key:
+            sender = step.state.member(ack.device_id)
+            if sender is not None and sender.identity_key == step.own.identity_key:
+                messages.receipted_elsewhere(
+                    step, ack.device_id, min(ack.counter, counters_of(step, sender).highest)
+                )

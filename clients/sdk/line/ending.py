@@ -55,12 +55,32 @@ def _post_end(step: Step) -> None:
     )
 
 
-def take_end(step: Step) -> None:
+def removed(step: Step) -> None:
+    """The own person has removed this device from the line: its keys go, and it says nothing any more.
+
+    Unlike :func:`end` nobody is told: the line goes on without this device.
+    """
+    if step.state.phase in OVER:
+        return
+    step.notify(
+        AlarmKind.DEVICE_REMOVED,
+        "This device was removed from the line by its own person. What was received stays readable here; "
+        "nothing more is sent or received.",
+    )
+    destroy(step, LinePhase.ENDED)
+
+
+def take_end(step: Step, *, own_person: bool) -> None:
     """Another device ended the line: receipt it now, then destroy (see :func:`pump`)."""
     if step.state.phase not in {LinePhase.ACTIVE, LinePhase.ENDING, LinePhase.UNDECIDED}:
         return
     step.state.ended_by_peer = True
-    step.notify(AlarmKind.ENDED_BY_PEER, "The other person has ended this line.")
+    who = (
+        "You have ended this line on another device."
+        if own_person
+        else "The other person has ended this line."
+    )
+    step.notify(AlarmKind.ENDED_BY_PEER, who)
     if step.state.phase is LinePhase.UNDECIDED:
         destroy(step, LinePhase.ENDED)
         return

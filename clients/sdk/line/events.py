@@ -234,6 +234,11 @@ class RemoveDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedByOwner:
+    """The own person has removed this device: destroy the line's keys here, and tell nobody (R14 P3)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WelcomeDelivered:
     """The Welcome named by :class:`WelcomeReady` has reached its inbox or linking channel; forget it."""
 
@@ -511,6 +516,7 @@ Intent = (
     | SelfUpdate
     | AddDevice
     | RemoveDevice
+    | RemovedByOwner
     | WelcomeDelivered
     | RequestRejoin
     | Resolve

@@ -115,8 +115,9 @@ def put_messages(step: Step, line: ExportedLine) -> None:
     rather than perhaps sent twice.
     """
     for row in line.texts:
-        if row.mine and row.state and DeliveryState(row.state) in _UNDELIVERED:
-            again = row.counter and row.device_id == step.own.device_id and not line.over
+        here = row.device_id == step.own.device_id  # what another own device sent is its own business
+        if row.mine and here and row.state and DeliveryState(row.state) in _UNDELIVERED:
+            again = row.counter and not line.over
             row.state = (DeliveryState.QUEUED if again else DeliveryState.FAILED).value
             if again:
                 outbox.add(

@@ -122,6 +122,8 @@ def join_line(
     bundle: KeyPackageBundle,
     known_group: Callable[[bytes], bool],
     signer_identity: bytes | None = None,
+    group_id: bytes | None = None,
+    peer_identity: bytes | None = None,
     suite: CipherSuite,
 ) -> Joined:
     """Enter a line by a Welcome: a therapist's device at first contact, or a new device of either person.
@@ -136,6 +138,8 @@ def join_line(
         bundle: The KeyPackage that it is for, with its private keys.
         known_group: Whether this device has seen a group id before (R16; replayed first contacts).
         signer_identity: The identity that must have signed it, where it is known.
+        group_id: That it must have, where it is known.
+        peer_identity: The other person's identity key, where it is known.
         suite: The product's.
 
     Raises:
@@ -156,7 +160,9 @@ def join_line(
     identities = _identities(group)
     if own.identity_key not in identities or len(identities) != 2 or len(group.members) > MAX_LEAVES:
         raise ValidationError("R16.identity")
-    returns.check_joined(group, group_id=None, identities=identities)
+    if peer_identity is not None and peer_identity not in identities:
+        raise ValidationError("R16.identity")
+    returns.check_joined(group, group_id=group_id, identities=identities)
     step = _new_step(tx, line_id, own, rng, now=now, suite=suite, group_id=group.group_id, epoch=group.epoch)
     step.state.identities = identities
     authenticator, signer_leaf = group.epoch_authenticator, group.signer

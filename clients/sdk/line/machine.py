@@ -237,14 +237,17 @@ class LineMachine:
                 phase=state.phase,
                 epoch=state.epoch,
                 turn=state.turn,
+                group_id=state.group_id,
                 members=tuple(
                     MemberView(
                         device_id=member.device_id,
                         identity_key=member.identity_key,
                         mine=member.identity_key == self._own.identity_key,
+                        heard_at=int(member.heard_at),
                     )
                     for member in state.members
                 ),
+                changing=commits.changing(step),
                 attached=log.read_to_head(step),
                 waiting_to_send=waiting,
                 undelivered=undelivered,

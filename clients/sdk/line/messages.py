@@ -6,12 +6,17 @@ row. So the list is in the order of the counters per sender without ever being s
 
 from __future__ import annotations
 
-from clients.sdk.line.events import DeliveryState, ItemId, MessageStateChanged
+from typing import Final
+
+from clients.sdk.line.events import DeliveryState, ItemId, LineChanged, MessageStateChanged
 from clients.sdk.line.payloads import INTERNAL_CONTENT, KNOWN_CONTENT, PAYLOAD_VERSION, Payload
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import MessageRow, Tables, u64_key
 from clients.sdk.line.view import LineMessage
 from crypto.sensitive import Plaintext
+
+_LOOK_BACK: Final = 8
+"""How many counters in a row may show nothing before an older receipt is taken to end there."""
 
 
 def _counter_key(device_id: bytes, counter: int) -> bytes:
@@ -89,6 +94,22 @@ def set_state(step: Step, item_id: bytes, state: DeliveryState) -> None:
     step.emit(MessageStateChanged(item_id=ItemId(item_id), state=state))
 
 
+def receipted_elsewhere(step: Step, device_id: bytes, counter: int) -> None:
+    """The other person has receipted what another device of the own person sent, up to ``counter`` (R12)."""
+    unknown = 0
+    while counter and unknown < _LOOK_BACK:
+        row = by_counter(step, device_id, counter)
+        if row is None or row.missing:
+            unknown += 1  # nothing that is shown, or not here yet
+        elif row.state == DeliveryState.DELIVERED.value:
+            return
+        else:
+            row.state = DeliveryState.DELIVERED.value
+            step.tables.messages.put(u64_key(row.place), row)
+            step.emit(LineChanged(phase=step.state.phase))
+        counter -= 1
+
+
 def add_missing(step: Step, device_id: bytes, counter: int, *, mine: bool) -> None:
     """Mark a gap (R11)."""
     row = MessageRow(
@@ -139,7 +160,8 @@ def add_received(step: Step, device_id: bytes, payload: Payload, *, mine: bool) 
         version=payload.version,
         utc_seconds=payload.utc_seconds,
         body=payload.body.reveal(),
-        state=0,
+        # What another device of the own person wrote is own, and stands at the relay, or was not here.
+        state=DeliveryState.STORED.value if mine else 0,
     )
     if marked is None:
         _append(step, row)

@@ -189,7 +189,7 @@ def _content(step: Step, member: Member, payload: Payload) -> None:
         case PayloadKind.NEW_R:
             info.take_new_r(step, member, payload)
         case PayloadKind.END:
-            ending.take_end(step)
+            ending.take_end(step, own_person=member.identity_key == step.own.identity_key)
         case PayloadKind.TEXT if not _is_text(payload):
             _unreadable(step)
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from clients.sdk.line import cells
 from clients.sdk.line.events import AlarmKind, ChannelRef, Effect, LineChanged, LinePhase, Notify
@@ -20,6 +21,9 @@ from crypto.sensitive import Secret
 from crypto.suites import CipherSuite
 
 Rng = Callable[[int], bytes]
+
+_OF_ONE_DEVICE: Final = frozenset({AlarmKind.DEVICE_ADDED, AlarmKind.DEVICE_REMOVED})
+"""Told again for each device: the newest stands in the place of the one before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +141,8 @@ class Step:
         """Tell the person once; with ``keep`` the alarm stands in the view until it is dismissed."""
         key = u64_key(kind.value)
         if keep:
-            if self.tables.alarms.get(key) is not None:
+            standing = self.tables.alarms.get(key)
+            if standing is not None and (kind not in _OF_ONE_DEVICE or standing.device_id == device_id):
                 return
             row = AlarmRow(kind=kind, sentence=sentence, device_id=device_id, utc_seconds=self.now)
             self.tables.alarms.put(key, row)

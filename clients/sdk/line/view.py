@@ -61,6 +61,8 @@ class MemberView:
     device_id: bytes
     identity_key: bytes
     mine: bool
+    heard_at: int
+    """When something signed by it was last read, UTC seconds; 0 never since it was added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ class LineView:
     """Where a line stands.
 
     Attributes:
+        changing: Devices of the own person that this device is about to add or remove.
         attached: Attached to the current channel and read to the head reported then.
         waiting_to_send: Own items that are not yet STORED.
         undelivered: Own items that no device of the other person has receipted.
@@ -78,7 +81,9 @@ class LineView:
     phase: LinePhase
     epoch: int
     turn: int
+    group_id: bytes
     members: tuple[MemberView, ...]
+    changing: frozenset[bytes]
     attached: bool
     waiting_to_send: int
     undelivered: int

@@ -16,6 +16,7 @@ from clients.sdk.line.events import (
     Intent,
     LinePhase,
     MarkRead,
+    RemovedByOwner,
     RemoveDevice,
     RequestRejoin,
     Resolve,
@@ -53,7 +54,7 @@ def apply(step: Step, intent: Intent) -> None:
             receipts.flush(step)
         case MarkRead() | DismissAlarm() | WelcomeDelivered():
             _note(step, intent)
-        case Resolve() | EndLine() | DeleteTexts():
+        case Resolve() | EndLine() | DeleteTexts() | RemovedByOwner():
             _decide(step, intent)
         case SelfUpdate() | AddDevice() | RemoveDevice() | RequestRejoin():
             _members(step, intent)
@@ -74,7 +75,7 @@ def _note(step: Step, intent: MarkRead | DismissAlarm | WelcomeDelivered) -> Non
             assert_never(intent)
 
 
-def _decide(step: Step, intent: Resolve | EndLine | DeleteTexts) -> None:
+def _decide(step: Step, intent: Resolve | EndLine | DeleteTexts | RemovedByOwner) -> None:
     """What only a person may decide (R18, R22)."""
     match intent:
         case Resolve():
@@ -83,6 +84,8 @@ def _decide(step: Step, intent: Resolve | EndLine | DeleteTexts) -> None:
             ending.end(step, block=intent.block, keep_texts=intent.keep_texts)
         case DeleteTexts():
             ending.delete_texts(step)
+        case RemovedByOwner():
+            ending.removed(step)
         case _:
             assert_never(intent)
 
