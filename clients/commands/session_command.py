@@ -8,12 +8,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from clients.commands.alarm_command import note_alarms
 from clients.commands.command import Command, add_line_argument, online_codes
 from clients.commands.context import Context, MissingPrerequisite
 from clients.sdk.errors import AmanatError, ExitCode
 from clients.sdk.model import Role
 from clients.sdk.session.front import EndReason
-from clients.sdk.session.scripted import parse_script
+from clients.sdk.session.scripted import parse_script, sizes_sentence, unfinished
 
 if TYPE_CHECKING:
     # Only for annotations: `amanat crisis` and `--help` must not load the network's code.
@@ -63,12 +64,16 @@ def _session(context: Context, arguments: argparse.Namespace) -> int:
     from clients.sdk.session.handle import SCRIPTED, TERMINAL
 
     script = None if arguments.script is None else _read_script(arguments.script)
+    # A broken script, or a text too long for it, is refused before the other side is kept waiting.
+    turns = [] if script is None else parse_script(script)
     if script is None and not (context.interactive and context.out.isatty()):
         raise MissingPrerequisite("A live session needs a terminal, or a script (--script FILE).")
 
-    async def work() -> SessionResult:
+    async def work() -> tuple[SessionResult, str]:
         with closing(context.open_device()) as device:
             line = device.line(arguments.line).name
+            if script is not None:
+                context.note(sizes_sentence(turns, device.role))
             async with device.online():
                 await device.wait_online()
                 context.note(
@@ -85,14 +90,21 @@ def _session(context: Context, arguments: argparse.Namespace) -> int:
                     result = await session.wait()
                 with suppress(AmanatError):  # the session is over, whatever becomes of receipts of the line
                     await device.settle()
-                return result
+                note_alarms(context, device.tell_new_alarms(line))
+                wrong = ""
+                if script is not None:
+                    wrong = unfinished(turns, device.role, result.reports, delivered=result.sent)
+                return result, wrong
 
-    result = asyncio.run(work())
+    result, wrong = asyncio.run(work())
     if arguments.json:
         context.print_json(_as_json(result))
     else:
         context.print(end_sentence(result.reason))
-    return _EXIT_CODES.get(result.reason, ExitCode.FAILED)
+    if wrong:
+        context.note(wrong)
+    code = _EXIT_CODES.get(result.reason, ExitCode.FAILED)
+    return ExitCode.FAILED if wrong and code is ExitCode.OK else code
 
 
 def _read_script(path: Path) -> str:
@@ -100,7 +112,6 @@ def _read_script(path: Path) -> str:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise MissingPrerequisite(f"The script {path} cannot be read.") from None
-    parse_script(content)  # a broken one is refused here, before the other side is kept waiting for it
     return content
 
 
@@ -122,7 +133,8 @@ COMMANDS: Final = (
         help="hold a live session",
         description="Hold a live session on a line: a therapist offers it now and waits for the client, a "
         "client waits\nfor the therapist's offer. It exists in memory only, in a process of its own, and is "
-        "wiped at the end.",
+        "wiped at the end.\n\nA script (--script) is checked first: a text that could not be sent ends the "
+        "command with 2, before\nanybody waits. A session that did not play the script whole ends it with 1.",
         run=_session,
         add_arguments=_arguments,
         exit_codes=online_codes(ExitCode.DECISION_NEEDED),

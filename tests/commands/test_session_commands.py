@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,7 @@ def test_what_is_no_time(text: str) -> None:
 @pytest.fixture
 def script(tmp_path: Path) -> str:
     path = tmp_path / "script.json"
-    path.write_text('{"turns": [["client", "سلام"]]}', encoding="utf-8")
+    path.write_text('{"turns": []}', encoding="utf-8")
     return str(path)
 
 
@@ -153,7 +155,49 @@ def test_a_broken_script_is_refused_before_anybody_is_kept_waiting(world: Any, t
     vault = world.vault()
     vault.add_line("Dr Sara")
     broken = tmp_path / "broken.json"
-    broken.write_text('{"turns": [["client", "x"], ["nobody", 3]]}', encoding="utf-8")
-    assert world.run("session", "--script", str(broken)) == ExitCode.USAGE
-    assert "A script looks like" in world.err
+    for content, sentence in {
+        '{"turns": [["client", "x"], ["nobody", 3]]}': "A script looks like",
+        '{"turns": [["client", "x"], ["client", 3]]}': "Turn 2 of the script needs a text",
+        '{"turns": [["client", "\\ud800"]]}': "Turn 1 of the script is no valid Unicode",
+        json.dumps({"turns": [["client", "x"], ["therapist", "ی" * 6_145]]}): "is 2 over the 12,288",
+        json.dumps({"turns": [["client", "x" * 12_000]] * 90}): "more than 1,000,000 bytes",
+    }.items():
+        broken.write_text(content, encoding="utf-8")
+        assert world.run("session", "--script", str(broken)) == ExitCode.USAGE
+        assert sentence in world.err
     assert vault.calls == []
+
+
+SCRIPT = '{"turns": [["client", "salam"], ["therapist", "x"], ["client", "y"]]}'
+WHOLE = (("sent", "1"), ("received", "2"), ("sent", "3"), ("ended", "ended"))
+
+
+@pytest.mark.parametrize(
+    ("reports", "sent", "sentence"),
+    [
+        (WHOLE, 2, ""),
+        ((("sent", "1"), ("mismatch", "2"), ("sent", "3")), 2, "in turn 2 is not what the script says"),
+        (WHOLE[:2], 1, "1 text(s) of the script were never sent"),
+        ((("sent", "1"), ("sent", "3")), 2, "1 text(s) of the script never came"),
+        ((*WHOLE, ("unexpected", "")), 2, "1 text(s) that the script does not hold"),
+        (WHOLE, 1, "did not confirm"),
+    ],
+)
+def test_a_script_that_was_not_played_whole_is_no_success(
+    world: Any, tmp_path: Path, reports: Any, sent: int, sentence: str
+) -> None:
+    vault = world.vault(Role.CLIENT)
+    vault.add_line("Dr Sara")
+    path = tmp_path / "script.json"
+    path.write_text(SCRIPT, encoding="utf-8")
+    vault.session_result = replace(session_result(), sent=sent, reports=reports)
+    code = world.run("session", "--script", str(path))
+    assert code == (ExitCode.FAILED if sentence else ExitCode.OK)
+    assert sentence in world.err
+    assert (
+        "Texts of this side: 2, 6 bytes of UTF-8 in all, the longest 5 (a text has at most 12,288)."
+        in world.err
+    )
+    # the way in which it ended weighs more
+    vault.session_result = replace(vault.session_result, reason=EndReason.PEER_SILENT)
+    assert world.run("session", "--script", str(path)) == ExitCode.TIMED_OUT

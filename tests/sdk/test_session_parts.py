@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import resource
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from clients.sdk.errors import AmanatError, UsageError
 from clients.sdk.line.payloads import Anchor
 from clients.sdk.model import Role
+from clients.sdk.session import scripted
 from clients.sdk.session.cells import (
     CONTENT_BYTES,
     DATA_BYTES,
@@ -40,13 +42,14 @@ from clients.sdk.session.control import (
     message,
     read_message,
 )
-from clients.sdk.session.front import EndReason
+from clients.sdk.session.front import Ended, EndReason, TextDelivered, TextReceived
 from clients.sdk.session.log_chain import HISTORY, ForkError, LogChain
-from clients.sdk.session.scripted import parse_script
+from clients.sdk.session.scripted import parse_script, unfinished
 from clients.sdk.session.stream import ReceiveStream, SendStream
 from crypto.channel import log_next, log_start
 from crypto.codec import CodecError
-from crypto.errors import ValidationError
+from crypto.errors import StateError, ValidationError
+from support.fake_session import FakeSession
 
 CHANNEL = b"c" * 32
 FIRST, SECOND = b"1" * 16, b"2" * 16
@@ -281,6 +284,45 @@ def test_scripts_are_checked_before_anything_is_sent() -> None:
     for wrong in ("", "[]", '{"turns": [["x", "a"]]}', '{"turns": [["client", ""]]}', '{"turns": [1]}'):
         with pytest.raises(UsageError):
             parse_script(wrong)
+
+
+class EndingSession(FakeSession):
+    """Takes one text, and then says that it is ending."""
+
+    def send(self, text: str) -> int:
+        if self.sent:
+            self.queue.put_nowait(Ended(reason=EndReason.ENDED))
+            raise StateError("the session is ending")
+        return super().send(text)
+
+
+@pytest.mark.asyncio
+async def test_a_script_that_the_other_side_cuts_short_breaks_nothing_and_is_told() -> None:
+    session = EndingSession()
+    script = json.dumps({"turns": [["client", "a"], ["client", "b"], ["therapist", "c"]]})
+    session.options = {"script": script}
+    await scripted.run(session)
+    reports = [(line.split(" ", 2)[1], line.split(" ", 2)[2]) for line in session.done]
+    assert reports == [("sent", "1"), ("ended", "ended")]
+    assert "1 text(s) of the script were never sent" in unfinished(
+        parse_script(script), Role.CLIENT, reports, delivered=1
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_script_waits_for_room_and_tells_what_it_did_not_expect() -> None:
+    session = FakeSession()
+    texts = ["x" * 12_000] * 12
+    session.options = {"script": json.dumps({"turns": [["client", text] for text in texts]})}
+    playing = asyncio.create_task(scripted.run(session))
+    for _ in range(50):  # more than it needs
+        await asyncio.sleep(0)
+    assert len(session.sent) == 11  # more than 128 KiB wait to be acknowledged
+    session.queue.put_nowait(TextReceived(text="?", utc_seconds=0))
+    session.queue.put_nowait(TextDelivered(text_id=1))
+    await playing
+    assert session.sent == texts
+    assert "report unexpected " in session.done
 
 
 def test_s7_the_child_dumps_no_core_and_cannot_be_traced() -> None:
