@@ -78,6 +78,13 @@ class StoreSection:
         5.0, "seconds", "H1: the longest that a deleted cell stays in the log", low=0.1, high=5
     )
     wal_limit_mib: int = _setting(64, "MiB", "H1: the log is erased at once beyond it", low=1, high=64)
+    reserve_mib: int = _setting(
+        128,
+        "MiB",
+        "of the disk, which cells may not take: a full disk must not keep anybody from acknowledging",
+        low=0,
+        high=1_048_576,
+    )
     check_at_open: bool = _setting(
         True, "flag", "reads the whole store at start, so that damage is found before anybody depends on it"
     )
