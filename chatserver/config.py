@@ -236,6 +236,7 @@ class Config:
             max_therapists=self.therapists.max_therapists,
             erase_seconds=self.store.erase_seconds,
             wal_limit_bytes=self.store.wal_limit_mib * 1024 * 1024,
+            reserve_bytes=self.store.reserve_mib * 1024 * 1024,
             check_at_open=self.store.check_at_open,
         )
 
