@@ -84,6 +84,11 @@ def items(case: Case, name: str) -> Sequence[Any]:
     return value
 
 
+def items_optional(case: Case, name: str) -> Sequence[Any]:
+    """As :func:`items`, or no items where the field is null or absent."""
+    return () if case.get(name) is None else items(case, name)
+
+
 def expect_equal(what: str, got: object, wanted: object) -> None:
     """Compare.
 

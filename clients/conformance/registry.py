@@ -61,7 +61,7 @@ KINDS: Final = (
     _kind("tree-validation", "cipher_suite", "tree", "resolutions", "tree_hashes"),
     _kind("treekem", "cipher_suite", "ratchet_tree", "leaves_private", "update_paths"),
     _kind("messages", "mls_welcome", "mls_group_info", "mls_key_package", "add_proposal"),
-    _kind("passive-client", "cipher_suite", "external_psks", "welcome", "initial_epoch_authenticator"),
+    _kind("passive-client", "cipher_suite", "welcome", "initial_epoch_authenticator"),
     _kind("deserialization", "vlbytes_header", "length"),
 )
 

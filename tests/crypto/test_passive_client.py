@@ -104,6 +104,16 @@ def test_a_commit_that_removes_the_client_ends_its_case() -> None:
         check(case)
 
 
+RAW_TYPES: dict[int, tuple[Any, Any]] = {
+    1: (Ed25519PrivateKey, X25519PrivateKey),
+    4: (Ed448PrivateKey, X448PrivateKey),
+}
+
+
+def p521(private: str) -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(int(private, 16), ec.SECP521R1())
+
+
 def pkcs8(key: Any) -> str:
     encoded: bytes = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     return encoded.hex()
@@ -119,16 +129,14 @@ def test_keys_may_come_in_other_usual_forms(code: int) -> None:
     case = reinitialisation(code, 0)
     key = bytes.fromhex(case["signature_priv"])
     if code == 5:
-        load = lambda name: ec.derive_private_key(int(case[name], 16), ec.SECP521R1())  # noqa: E731 - short
-        check(case | {name: pkcs8(load(name)) for name in ("init_priv", "encryption_priv")})
-        forms = [pkcs8(load("signature_priv")), sec1(load("signature_priv")), case["signature_priv"].lstrip("0")]
-        forms[-1] = forms[-1].zfill(len(forms[-1]) + len(forms[-1]) % 2)
+        check(case | {name: pkcs8(p521(case[name])) for name in ("init_priv", "encryption_priv")})
+        loaded = p521(case["signature_priv"])
+        forms = [pkcs8(loaded), sec1(loaded), key.lstrip(b"\0").hex()]
     else:
-        loaded = {1: Ed25519PrivateKey, 4: Ed448PrivateKey}[code].from_private_bytes(key)
-        forms = [(key + loaded.public_key().public_bytes_raw()).hex(), pkcs8(loaded)]
-        init = {1: X25519PrivateKey, 4: X448PrivateKey}[code].from_private_bytes(
-            bytes.fromhex(case["init_priv"])
-        )
+        signature_type, init_type = RAW_TYPES[code]
+        raw = signature_type.from_private_bytes(key)
+        forms = [(key + raw.public_key().public_bytes_raw()).hex(), pkcs8(raw)]
+        init = init_type.from_private_bytes(bytes.fromhex(case["init_priv"]))
         check(case | {"init_priv": pkcs8(init)})
     for form in forms:
         check(case | {"signature_priv": form})

@@ -4,6 +4,9 @@ Files ``passive-client-welcome``, ``-handling-commit`` and ``-random`` have one 
 open is met with the widest sensible reading:
 
 * ``key_package`` and ``welcome`` are MLSMessages in the official files; the bare structs are taken too.
+* ``external_psks``, ``epochs`` and ``proposals`` may be null or absent where there are none; an empty
+  ``ratchet_tree`` is none.
+* Private keys may lack leading zeros, have their public half behind them, or come as PKCS #8.
 * A proposal that no commit names may be anything; one that a commit names must have been valid.
 * A resumption PSK of an epoch that we were in is ours. One of a group that we never saw (a case that begins
   with a branch or a re-initialised group) must come in ``external_psks``, under the encoded PreSharedKeyID,
@@ -17,7 +20,19 @@ open is met with the widest sensible reading:
 
 from __future__ import annotations
 
-from clients.conformance.case import Case, Mismatch, expect_equal, integer, items, unhex, unhex_optional
+from collections.abc import Callable
+from typing import TypeVar
+
+from clients.conformance.case import (
+    Case,
+    Mismatch,
+    expect_equal,
+    integer,
+    items_optional,
+    unhex,
+    unhex_optional,
+)
+from clients.conformance.private_keys import native_hpke_key, native_signature_key
 from crypto.codec import CodecError, Writer, decode
 from crypto.errors import AuthenticationError, ValidationError
 from crypto.key_package import KeyPackage, KeyPackageBundle, read_key_package
@@ -30,10 +45,10 @@ from crypto.rfc9420.full_group import CommitFollowed, FullGroup, own_device
 from crypto.rfc9420.psks import PskStore
 from crypto.secret_tree import RatchetPolicy
 from crypto.sensitive import Secret
-from crypto.signatures import ED25519
-from crypto.suites import CipherSuite
 from crypto.suites import suite as suite_of
 from crypto.welcome import Welcome, read_welcome
+
+T = TypeVar("T")
 
 POLICY = RatchetPolicy(max_forward=1 << 16, keep_skipped=1 << 12)
 """A passive client may get handshake messages of one sender out of order."""
@@ -95,9 +110,9 @@ def check(case: Case) -> None:
     expect_equal(
         "initial_epoch_authenticator", group.epoch_authenticator, unhex(case, "initial_epoch_authenticator")
     )
-    epochs = items(case, "epochs")
+    epochs = items_optional(case, "epochs")
     for number, epoch in enumerate(epochs):
-        for proposal in items(epoch, "proposals"):
+        for proposal in items_optional(epoch, "proposals"):
             client.take_proposal(unhex({"proposal": proposal}, "proposal"))
         following = client.take_commit(unhex(epoch, "commit"), unhex_optional(epoch, "ratchet_tree"))
         if following is None:
@@ -122,15 +137,19 @@ class _Client:
 
     def join(self, welcome: bytes, ratchet_tree: bytes | None) -> FullGroup:
         """Enter a group by a Welcome."""
+        return self._guessing(lambda: self._join(welcome, ratchet_tree or None))
+
+    def _guessing(self, step: Callable[[], T]) -> T:
+        """Take a step; if it wants a PSK of a name that tells nothing, try those given one by one."""
         try:
-            return self._join(welcome, ratchet_tree)
+            return step()
         except ValidationError as error:
             if error.rule != "psk.unknown":
                 raise
         for guess in self._psks.guesses():
             self._psks.guess = guess
             try:
-                return self._join(welcome, ratchet_tree)
+                return step()
             except AuthenticationError:
                 continue  # not this one
             finally:
@@ -162,7 +181,7 @@ class _Client:
         if isinstance(decode(message, read_mls_message).body, Welcome):
             return self.join(message, ratchet_tree)
         group = self._group_of(message)
-        received = group.receive(message)
+        received = self._guessing(lambda: group.receive(message))
         if not isinstance(received, CommitFollowed):
             raise Mismatch("a commit is of another content type")
         if received.group is not None:
@@ -188,8 +207,9 @@ def _own_keys(case: Case) -> tuple[KeyPackageBundle, bytes]:
     suite = suite_of(integer(case, "cipher_suite"))
     key_package = _key_package(unhex(case, "key_package"))
     expect_equal("cipher suite of key_package", key_package.cipher_suite, suite.code)
-    init, encryption = unhex(case, "init_priv"), unhex(case, "encryption_priv")
-    signature = _native(unhex(case, "signature_priv"), suite)
+    init = native_hpke_key(suite, unhex(case, "init_priv"))
+    encryption = native_hpke_key(suite, unhex(case, "encryption_priv"))
+    signature = native_signature_key(suite, unhex(case, "signature_priv"))
     expect_equal("public key of init_priv", suite.hpke_public_key(init), key_package.init_key)
     leaf = key_package.leaf_node
     expect_equal("public key of encryption_priv", suite.hpke_public_key(encryption), leaf.encryption_key)
@@ -198,13 +218,6 @@ def _own_keys(case: Case) -> tuple[KeyPackageBundle, bytes]:
         key_package=key_package, init_private=Secret(init), encryption_private=Secret(encryption)
     )
     return bundle, signature
-
-
-def _native(private: bytes, suite: CipherSuite) -> bytes:
-    """An Ed25519 key may also come with its public half behind it (64 bytes), or in PKCS #8 (48 bytes)."""
-    if suite.signature is not ED25519:
-        return private
-    return {64: private[:32], 48: private[-32:]}.get(len(private), private)
 
 
 def _key_package(encoded: bytes) -> KeyPackage:

@@ -24,7 +24,7 @@ def check(case: Case) -> None:
     expect_equal("number of nodes", (len(resolutions), len(hashes)), (len(tree.nodes),) * 2)
     for index in range(len(tree.nodes)):
         node = NodeIndex(index)
-        expect_equal(f"resolution of node {index}", tree.resolution(node), resolutions[index])
+        expect_equal(f"resolution of node {index}", list(tree.resolution(node)), resolutions[index])
         expect_equal(f"tree hash of node {index}", tree.tree_hash(node).hex(), hashes[index])
     check_unmerged_leaves(tree)
     check_members_together(tree)
