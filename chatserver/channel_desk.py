@@ -154,6 +154,7 @@ class ChannelDesk:
             return
         cell, seq = channel.append(frame.deposit_id, frame.body)
         if cell is not None:
+            self._peer.relay.tally.live_cells += 1
             channel.fan_out(cell, self._peer)
         self._peer.say_encoded(stored(frame.request, seq))
 
@@ -179,6 +180,7 @@ class ChannelDesk:
             peer.refuse(frame.request, CODES[answer.reason])
             return
         # The cell is on disk (R4): it may be shown to everybody, and only now.
+        peer.relay.tally.stored_cells += not answer.duplicate
         channel = peer.relay.stored.attached(channel_ref.channel_id)
         if channel is not None and not answer.duplicate and channel.incarnation == answer.incarnation:
             channel.fan_out(StoredCell(seq=answer.seq, close=frame.close, body=frame.body), peer)

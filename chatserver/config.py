@@ -43,6 +43,14 @@ def _setting(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files: the certificate with the chain up to the root, and its private key."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
     """Where the relay listens, and who may speak for others."""
 
@@ -50,6 +58,12 @@ class Listen:
         "127.0.0.1", "address", "loopback; a public relay stands behind a proxy that ends TLS"
     )
     port: int = _setting(8440, "TCP port, 0 = any", "no known service uses it", low=0, high=65_535)
+    certificate: str = _setting(
+        "",
+        "path of a PEM file, relative to this file",
+        "with `key`: TLS in the relay itself; read again on SIGHUP",
+    )
+    key: str = _setting("", "path of a PEM file, relative to this file", "private key of `certificate`")
     trusted_proxies: tuple[str, ...] = _setting(
         (), "networks", "only from these is X-Forwarded-For believed; else the peer's own address counts"
     )
@@ -165,7 +179,11 @@ class Limits:
         high=10_000_000,
     )
     bundle_fetches_per_minute: int = _setting(
-        20, "HTTP requests per connection", "a bucket may be megabytes", low=1, high=10_000_000
+        20,
+        "HTTP requests, times address_factor",
+        "counted per address (onion: as one), not per connection; may be megabytes",
+        low=1,
+        high=10_000_000,
     )
     address_factor: int = _setting(
         MIN_ADDRESS_FACTOR,
@@ -206,6 +224,31 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """Health and metrics for the operator, on 127.0.0.1 and nowhere else."""
+
+    port: int = _setting(
+        0,
+        "TCP port, 0 = none",
+        "/health/live, /health/ready, /metrics; rounded, hourly, no labels",
+        low=0,
+        high=65_535,
+    )
+    live_figures: bool = _setting(
+        False, "flag", "metrics of live sessions: whoever keeps them can tell later that sessions took place"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What the relay does to its own memory."""
+
+    lock_memory: bool = _setting(
+        False, "flag", "keeps cells out of swap; wants LimitMEMLOCK=infinity, costs the whole memory at once"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings. `base` is the folder to which relative paths are relative."""
 
@@ -217,11 +260,20 @@ class Config:
     bundles: Bundles = field(default_factory=Bundles)
     limits: Limits = field(default_factory=Limits)
     times: Times = field(default_factory=Times)
+    operator: Operator = field(default_factory=Operator)
+    process: Process = field(default_factory=Process)
 
     @property
     def store_directory(self) -> Path:
         """The store's directory as a path that can be opened."""
         return self.base / self.store.directory
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """Certificate chain and private key, if the relay is to speak TLS itself."""
+        if not self.listen.certificate:
+            return None
+        return TlsFiles(certificate=self.base / self.listen.certificate, key=self.base / self.listen.key)
 
     def store_settings(self) -> StoreSettings:
         """The settings that the store itself takes."""
@@ -249,6 +301,8 @@ SECTIONS: Final[dict[str, type]] = {
     "bundles": Bundles,
     "limits": Limits,
     "times": Times,
+    "operator": Operator,
+    "process": Process,
 }
 
 
@@ -297,7 +351,10 @@ def parse(text: str, *, name: str = "config.toml", base: Path = Path()) -> Confi
                 raise ConfigError(f"{name}: {title}.{key} is not a setting")
             table[key] = _checked(f"{name}: {title}.{key}", known[key], value)
         sections[title] = kind(**table)
-    return Config(base=base, **sections)
+    config = Config(base=base, **sections)
+    if bool(config.listen.certificate) != bool(config.listen.key):
+        raise ConfigError(f"{name}: listen.certificate and listen.key are set both or not at all")
+    return config
 
 
 def networks(texts: tuple[str, ...]) -> tuple[Network, ...]:

@@ -23,7 +23,9 @@ _LIBRARIES = ("aiohttp", "asyncio", "concurrent.futures")
 class Event(Enum):
     """Everything that may be logged, with what its numbers mean."""
 
-    STARTED = "started"  # bucket_bits, descriptors, dumpable
+    STARTED = "started"  # descriptors; dumpless, locked (1: the kernel has confirmed it)
+    HOST = "host"  # swap, core_dumps, volume: findings of `check-config` that are unsafe
+    TLS_READ = "tls_read"  # ok (0: certificate and key cannot be used, the old ones stay)
     EXPIRED = "expired"  # cells, channels, tombstones, drops: one day's end, rounded up to tens
     DRAINING = "draining"  # seconds
     STOPPED = "stopped"  # flushed (1: everything asked was answered before the end)

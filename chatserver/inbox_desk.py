@@ -209,6 +209,7 @@ class InboxDesk:
             today=peer.relay.today(),
         )
         if isinstance(answer, Done) and not answer.repeated:
+            peer.relay.tally.first_contacts += 1
             peer.relay.inboxes.offer(inbox_id, frame.drop_id, frame.body)
         self._done(frame.request, answer)
 

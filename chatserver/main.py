@@ -1,7 +1,7 @@
 """The command `amanat-relay`: starts the relay, makes its store, gives out tokens, checks a configuration.
 
 Exit codes: 0 ended in order; 1 failed; 2 usage; 3 something is missing (no store, a foreign package
-`crypto`); 7 the store is damaged, in use, or of a later version.
+`crypto`); 4 `check-config` found something unsafe; 7 the store is damaged, in use, or of a later version.
 """
 
 from __future__ import annotations
@@ -10,36 +10,37 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import json
-import secrets
 import signal
+import ssl
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import chatserver
 import crypto
-from chatserver.config import Config, ConfigError, load, render_defaults
+from chatserver import errands
+from chatserver.config import Config, ConfigError, TlsFiles, load, render_defaults
+from chatserver.errands import FAILED, MISSING, OK, USAGE, Stop, store_errors
+
+if TYPE_CHECKING:
+    from chatserver.events import Log
+    from chatserver.operator_server import OperatorServer
+    from chatserver.relay import Relay
 
 DEFAULT_CONFIG: Final = Path("config.toml")
 
-OK: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-MISSING: Final = 3
-STORE_UNUSABLE: Final = 7
 INTERRUPTED: Final = 130
 
 SWEEP_SECONDS: Final = 1.0
 """How often the relay looks for what is late."""
 
-MAX_TOKEN_DAYS: Final = 366
-
 _DESCRIPTION: Final = """\
 The relay of Amanat: carries sealed cells between devices and can read none of them.
 Without a command it runs until SIGTERM or Ctrl-C; it prints one line when it is ready:
   listening on http://127.0.0.1:PORT
+(https where it speaks TLS itself). SIGHUP: read certificate and key again. docs/OPERATIONS.md leads from an
+empty machine to a running service.
 """
 
 _EPILOG: Final = """\
@@ -48,16 +49,9 @@ exit codes:
   1  failed (port in use, setting that cannot be used, disk full)
   2  usage
   3  something is missing: no store yet (`amanat-relay init` makes it), no configuration file
+  4  check-config: something is unsafe on this machine or with these settings
   7  the store is damaged, in use by another relay, or of a later version
 """
-
-
-class _Stop(Exception):
-    """Ends the command with a sentence and an exit code."""
-
-    def __init__(self, sentence: str, exit_code: int) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else USAGE
     try:
         return _run(options)
-    except _Stop as stop:
+    except Stop as stop:
         _complain(str(stop))
         return stop.exit_code
     except KeyboardInterrupt:
@@ -113,6 +107,19 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-config", parents=[common], help="check the settings and this machine")
     check.add_argument("--defaults", action="store_true", help="print config.toml with all defaults")
     check.add_argument("--json", action="store_true", help="for programs")
+    check.add_argument(
+        "--root",
+        metavar="DIR",
+        type=Path,
+        default=Path("/"),
+        help="look at a machine whose disk is mounted at DIR",
+    )
+    again = commands.add_parser(
+        "restored",
+        parents=[common],
+        help="begin every channel of a store anew that was put back from a backup or a snapshot",
+    )
+    again.add_argument("--json", action="store_true", help="for programs")
     return parser
 
 
@@ -124,83 +131,47 @@ def _run(options: argparse.Namespace) -> int:
     if path is None and DEFAULT_CONFIG.is_file():
         path = DEFAULT_CONFIG
     if path is not None and not path.is_file():
-        raise _Stop(f"there is no configuration file {path}", MISSING)
+        raise Stop(f"there is no configuration file {path}", MISSING)
     try:
         config = load(path) if path is not None else Config()
     except ConfigError as error:
-        raise _Stop(str(error), FAILED) from None
+        raise Stop(str(error), FAILED) from None
     store = options.store if options.store is not None else config.store_directory
     match options.command:
         case "init":
-            return _init(store)
+            return errands.init(store)
         case "therapist-token":
-            return _therapist_token(store, days=options.days, as_json=options.json)
+            return errands.therapist_token(store, days=options.days, as_json=options.json)
         case "check-config":
-            return _check_config(path, store, as_json=options.json)
+            return errands.check_config(path, config, store, root=options.root, as_json=options.json)
+        case "restored":
+            return errands.restored(store, as_json=options.json)
         case _:
             if options.port is not None and not 0 <= options.port <= 65_535:
-                raise _Stop("--port wants 0 to 65535", USAGE)
+                raise Stop("--port wants 0 to 65535", USAGE)
             return _serve(config, store, config.listen.port if options.port is None else options.port)
 
 
-def _init(store: Path) -> int:
-    from chatserver.store.errors import StoreError, StoreExists
-    from chatserver.store.sqlite import init_store
-
-    try:
-        init_store(store)
-    except StoreExists:
-        raise _Stop(f"there is a store in {store} already; it was left alone", FAILED) from None
-    except StoreError as error:
-        raise _Stop(f"{store}: {error}", FAILED) from None
-    print(f"made an empty store in {store}")
-    return OK
-
-
-def _therapist_token(store: Path, *, days: int, as_json: bool) -> int:
-    from chatserver.clock import SystemClock
-    from chatserver.store.protocol import Day, day_of, hash_token
-    from chatserver.store.sqlite import add_therapist_token
-
-    if not 1 <= days <= MAX_TOKEN_DAYS:
-        raise _Stop(f"--days wants 1 to {MAX_TOKEN_DAYS}", USAGE)
-    token = secrets.token_urlsafe(32)
-    expires_day = Day(day_of(SystemClock().utc_seconds()) + days)
-    with _store_errors(store):
-        add_therapist_token(store, hash_token(token.encode("ascii")), expires_day=expires_day)
-    print(json.dumps({"token": token, "expires_day": expires_day}) if as_json else token)
-    return OK
-
-
-def _check_config(path: Path | None, store: Path, *, as_json: bool) -> int:
-    from chatserver.machine import advice
-
-    notes = advice(store)
-    if as_json:
-        print(json.dumps({"config": str(path) if path else None, "store": str(store), "advice": notes}))
-        return OK
-    print(f"settings: {path} is in order" if path else "settings: the defaults (no configuration file)")
-    print(f"store: {store}")
-    for note in notes:
-        print(f"advice: {note}")
-    return OK
-
-
 def _serve(config: Config, store: Path, port: int) -> int:
-    from chatserver.hardening import forbid_core_dumps, raise_descriptor_limit
+    from chatserver.hardening import forbid_core_dumps, lock_memory, raise_descriptor_limit
 
     dumpless = forbid_core_dumps()
+    locked = config.process.lock_memory and lock_memory()
+    if config.process.lock_memory and not locked:
+        raise Stop(
+            "the memory cannot be locked; raise LimitMEMLOCK, or set [process] lock_memory = false", FAILED
+        )
     descriptors = raise_descriptor_limit()
-    with _store_errors(store), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve_until_stopped(config, store, port, descriptors, dumpless=dumpless))
+    process = {"descriptors": descriptors, "dumpless": int(dumpless), "locked": int(locked)}
+    with store_errors(store), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve_until_stopped(config, store, port, process))
 
 
-async def _serve_until_stopped(
-    config: Config, directory: Path, port: int, descriptors: int, *, dumpless: bool
-) -> int:
+async def _serve_until_stopped(config: Config, directory: Path, port: int, process: Mapping[str, int]) -> int:
     from chatserver.events import Event, Log, loop_handler, silence_libraries
     from chatserver.relay import Relay
     from chatserver.server import RelayServer
+    from chatserver.service_manager import Word, notify
     from chatserver.store.sqlite import SqliteStore
 
     log = Log()
@@ -210,30 +181,95 @@ async def _serve_until_stopped(
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    tls = _tls_context(config.tls)
+    loop.add_signal_handler(signal.SIGHUP, _read_tls_again, tls, config.tls, log)
     store = await SqliteStore.open(directory, config.store_settings())
     try:
         async with Relay(config, store, log=log) as relay:
             server = RelayServer(relay)
             await relay.expire()
-            try:
-                port = await server.start(config.listen.host, port)
-            except OSError as error:
-                raise _Stop(
-                    f"cannot listen on {config.listen.host}:{port} ({error.strerror})", FAILED
-                ) from None
-            log.event(Event.STARTED, descriptors=descriptors, dumpless=int(dumpless))
+            with _port_errors(config.listen.host, port):
+                port = await server.start(config.listen.host, port, tls=tls)
+            operator = await _start_operator(relay, directory)
+            log.event(Event.STARTED, **process)
+            log.event(Event.HOST, **_host(config, directory))
             gc.collect()
             gc.freeze()
             host = f"[{config.listen.host}]" if ":" in config.listen.host else config.listen.host
-            print(f"listening on http://{host}:{port}", flush=True)
+            print(f"listening on {'https' if tls else 'http'}://{host}:{port}", flush=True)
+            notify(Word.READY)
             while not stopping.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), SWEEP_SECONDS)
                 await server.sweep()
+                if operator is not None:
+                    operator.sweep()
+            notify(Word.STOPPING)
             await server.stop()
+            if operator is not None:
+                await operator.stop()
     finally:
         await store.close()
     return OK
+
+
+async def _start_operator(relay: Relay, store: Path) -> OperatorServer | None:
+    port = relay.config.operator.port
+    if port == 0:
+        return None
+    from chatserver.operator_server import HOST, OperatorServer
+
+    operator = OperatorServer(relay, store)
+    with _port_errors(HOST, port):
+        await operator.start(port)
+    return operator
+
+
+def _host(config: Config, store: Path) -> dict[str, int]:
+    """What is unsafe on this machine, in numbers for the log; `check-config` says it in words."""
+    from chatserver.host import Host
+    from chatserver.host_checks import Subject, core_dumps, swap, unsafe, volume
+
+    subject = Subject(config=config, config_path=None, store=store.absolute(), host=Host())
+    return {
+        "swap": unsafe(swap(subject)),
+        "core_dumps": unsafe(core_dumps(subject)),
+        "volume": unsafe(volume(subject)),
+    }
+
+
+@contextlib.contextmanager
+def _port_errors(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Stop(f"cannot listen on {host}:{port} ({error.strerror})", FAILED) from None
+
+
+def _tls_context(files: TlsFiles | None) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    from chatserver.tls import TlsTrouble, server_context
+
+    try:
+        return server_context(files)
+    except TlsTrouble as error:
+        raise Stop(str(error), FAILED) from None
+
+
+def _read_tls_again(context: ssl.SSLContext | None, files: TlsFiles | None, log: Log) -> None:
+    """SIGHUP. The log carries numbers only; `check-config` says in words what is wrong with the files."""
+    from chatserver.events import Event
+    from chatserver.tls import TlsTrouble, read_again
+
+    if context is None or files is None:
+        return
+    try:
+        read_again(context, files)
+    except TlsTrouble:
+        log.event(Event.TLS_READ, ok=0)
+    else:
+        log.event(Event.TLS_READ, ok=1)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -242,20 +278,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:  # no uvloop for Windows; the relay runs, slower
         return asyncio.new_event_loop
     return uvloop.new_event_loop
-
-
-@contextlib.contextmanager
-def _store_errors(store: Path) -> Iterator[None]:
-    from chatserver.store import errors
-
-    try:
-        yield
-    except errors.StoreMissing:
-        raise _Stop(f"there is no store in {store}; `amanat-relay init` makes one", MISSING) from None
-    except (errors.StoreBusy, errors.StoreDamaged, errors.StoreTooNew) as error:
-        raise _Stop(f"{store}: {error}", STORE_UNUSABLE) from None
-    except errors.StoreError as error:
-        raise _Stop(f"{store}: {error}", FAILED) from None
 
 
 def _root(file: str | None) -> Path | None:

@@ -177,6 +177,7 @@ class Peer:
     def _hello(self) -> None:
         self.greeted = True
         self.heard_at = self.relay.clock.monotonic()
+        self.relay.tally.connections += 1
         config = self.relay.config
         self.say(
             f.ServerHello(
@@ -210,6 +211,7 @@ class Peer:
 
     def refuse(self, request: int, code: ErrorCode) -> None:
         """Answer a request with REFUSED."""
+        self.relay.tally.requests_refused += 1
         self.say(f.Refused(request=request, code=code))
 
     def end(self, code: ErrorCode) -> None:

@@ -25,6 +25,7 @@ from chatserver.sender import Flusher
 from chatserver.store.errors import StoreError
 from chatserver.store.protocol import Day, Store, day_of
 from chatserver.stored import StoredChannels
+from chatserver.tally import Tally
 from chatserver.wire.bundle import encode_bucket
 from chatserver.wire.errors import ErrorCode
 from chatserver.wire.frames import Draining
@@ -40,6 +41,8 @@ class Relay:
         rng: randomness.
         log: events.
         draining: SIGTERM came; nothing new is taken.
+        tally: what has happened since the start, in numbers.
+        store_failed_at: monotonic seconds of the store's last failure, None if there was none.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Relay:
         self.rng = rng
         self.log = log or Log()
         self.draining = False
+        self.tally = Tally()
+        self.store_failed_at: float | None = None
         self.peers: set[Peer] = set()
         self.live = LiveChannels(self.clock, rng, config.limits.live_channels)
         self.stored = StoredChannels(store)
@@ -68,7 +73,6 @@ class Relay:
         self._onion_record = AddressRecord()
         self._group: asyncio.TaskGroup | None = None
         self._in_store = 0
-        self._store_failures = 0
         self._buckets: dict[tuple[int, int], bytes] = {}
         self._expired_day = 0
 
@@ -143,8 +147,9 @@ class Relay:
 
     def store_failed(self) -> None:
         """Log that the store failed, by count alone."""
-        self._store_failures += 1
-        self.log.event(Event.STORE_FAILED, count=self._store_failures)
+        self.tally.store_failures += 1
+        self.store_failed_at = self.clock.monotonic()
+        self.log.event(Event.STORE_FAILED, count=self.tally.store_failures)
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -178,6 +183,7 @@ class Relay:
             self._expired_day = 0
             self.store_failed()
             return
+        self.tally.expired_cells += report.cells
         self.forget_buckets()
         self.log.event(
             Event.EXPIRED,

@@ -13,6 +13,7 @@ time, or does not finish its HTTP request in time, is cut off, whatever it was d
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -117,8 +118,8 @@ class Door:
             transport.abort()
 
 
-class _Listener(web.Server):
-    """aiohttp's server, which tells the door who comes and goes."""
+class Listener(web.Server):
+    """aiohttp's server, which tells the door who comes and goes. With TLS they come when it is agreed."""
 
     def __init__(
         self,
@@ -130,10 +131,12 @@ class _Listener(web.Server):
         self._door = door
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Somebody comes."""
         super().connection_made(handler, transport)
         self._door.enter(handler, transport)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """Somebody goes."""
         self._door.leave(handler)
         super().connection_lost(handler, exc)
 
@@ -145,17 +148,30 @@ class RelayServer:
         self.relay = relay
         self.door = Door(relay)
         self._server: asyncio.Server | None = None
-        self._listener: _Listener | None = None
+        self._listener: Listener | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port.
+
+        Args:
+            host: the address to listen on.
+            port: the port; 0 for any.
+            tls: speak TLS by this context, whose handshake has the time of ours.
 
         Raises:
             OSError: the address is in use or not ours.
         """
         loop = asyncio.get_running_loop()
-        self._listener = _Listener(self._handle, self.door, self.relay.config.times.handshake_seconds)
-        self._server = await loop.create_server(self._listener, host, port, backlog=1024)
+        self._listener = Listener(self._handle, self.door, self.relay.config.times.handshake_seconds)
+        self._server = await loop.create_server(
+            self._listener,
+            host,
+            port,
+            backlog=1024,
+            ssl=tls,
+            ssl_handshake_timeout=self.relay.config.times.handshake_seconds if tls else None,
+            ssl_shutdown_timeout=CLOSE_SECONDS if tls else None,
+        )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def sweep(self) -> None:
@@ -208,6 +224,7 @@ class RelayServer:
         socket = AiohttpSocket(response, writer, transport)
         address, onion = self._address(request)
         if self.relay.full(address):
+            self.relay.tally.connections_refused += 1
             await response.send_bytes(Failed(code=ErrorCode.TOO_MANY_CONNECTIONS).encode())
             await socket.close(1013)
             return response
@@ -239,6 +256,7 @@ class RelayServer:
         except StoreError:
             self.relay.store_failed()
             return _answer(503)
+        self.relay.tally.bundle_fetches += 1
         return await _feed(request, bucket)
 
 

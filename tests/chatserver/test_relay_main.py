@@ -19,6 +19,7 @@ import websockets
 from chatserver.main import main
 from chatserver.wire import frames as f
 from chatserver.wire.errors import ErrorCode
+from support.hosts import calm_host
 from support.relay import PATIENCE_SECONDS, Client, text_of
 from support.relay import code_of as refusal
 
@@ -80,7 +81,7 @@ async def test_a_relay_says_one_line_serves_survives_sigterm_and_keeps_what_it_s
         assert process.returncode == 0
         assert out == b""
         words = [row.split()[0] for row in err.decode().splitlines()]
-        assert words == ["expired", "started", "draining", "stopped"]
+        assert words == ["expired", "started", "host", "draining", "stopped"]
         assert b"127.0.0.1" not in err
     async with relay_process(store) as (_, line), client_of(line) as client:
         await client.attached(key, token)
@@ -141,16 +142,17 @@ def test_check_config(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["check-config"]) == 0
+    calm = ["check-config", "--root", str(calm_host(tmp_path / "host"))]
+    assert main(calm) == 0
     assert "defaults" in capfd.readouterr().out
     assert main(["check-config", "--defaults"]) == 0
     defaults = capfd.readouterr().out
     assert defaults == (ROOT / "config.toml").read_text()
     (tmp_path / "config.toml").write_text(defaults)
-    assert main(["check-config", "--json"]) == 0
+    assert main([*calm, "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["config"] == "config.toml"
     (tmp_path / "config.toml").write_text("[listen]\nprot = 1\n")
-    assert main(["check-config"]) == 1
+    assert main(calm) == 1
     assert "listen.prot" in capfd.readouterr().err
     assert main(["--config", "missing.toml", "check-config"]) == 3
 

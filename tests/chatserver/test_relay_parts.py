@@ -13,7 +13,6 @@ import pytest
 from chatserver.clock import ManualClock, SystemClock
 from chatserver.config import Limits, networks
 from chatserver.events import Event, Log, loop_handler, silence_libraries
-from chatserver.machine import advice, file_system
 from chatserver.rates import (
     KEY_LIFETIME_SECONDS,
     AddressBook,
@@ -306,22 +305,6 @@ def test_the_process_forbids_its_core_dumps_and_raises_its_descriptors() -> None
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout.strip() == f"{sys.platform.startswith('linux')} True (0, 0)"
-
-
-def test_advice_names_what_only_an_operator_can_do(tmp_path: Path) -> None:
-    mounts, swaps = tmp_path / "mounts", tmp_path / "swaps"
-    swaps.write_text("Filename Type Size Used Priority\n")
-    mounts.write_text(f"none / overlay rw 0 0\n/dev/x {tmp_path} ext4 rw 0 0\nshort\n")
-    (calm,) = advice(tmp_path, mounts=mounts, swaps=swaps)
-    assert "SSD" in calm
-    mounts.write_text(f"/dev/x {tmp_path} btrfs rw 0 0\n")
-    swaps.write_text("Filename\n/swap file 1 0 -2\n")
-    notes = " ".join(advice(tmp_path / "none", mounts=mounts, swaps=swaps))
-    assert "btrfs" in notes
-    assert "swap is on" in notes
-    assert "amanat-relay init" in notes
-    assert file_system(Path("/x"), []) == ""
-    assert advice(tmp_path, mounts=tmp_path / "missing", swaps=tmp_path / "missing")
 
 
 def test_the_system_clock_goes() -> None:
