@@ -69,6 +69,9 @@ _BY_CODE: dict[int, tuple[type[StoreError], str]] = {
     ),
 }
 
+FULL = _BY_CODE[sqlite3.SQLITE_FULL][1]
+"""What `StoreFull` says."""
+
 _BY_ERRNO = {
     errno.ENOSPC: sqlite3.SQLITE_FULL,
     errno.EDQUOT: sqlite3.SQLITE_FULL,
@@ -206,6 +209,25 @@ class Database:
             return self.wal_path.stat().st_size
         except FileNotFoundError:
             return 0
+
+    def disk_free_bytes(self) -> int:
+        """What the file system has left for this process.
+
+        Raises:
+            OSError: the file system does not answer.
+        """
+        room = os.statvfs(self.directory)
+        return room.f_bavail * room.f_frsize
+
+    def growth_bytes(self) -> int:
+        """By how much the next checkpoint will make relay.db longer."""
+        pages: int = self.connection.execute("PRAGMA page_count").fetchone()[0]
+        return max(0, pages * PAGE_BYTES - os.fstat(self.descriptor).st_size)
+
+    def unused_bytes(self) -> int:
+        """Pages of relay.db that hold nothing and will be used before it grows."""
+        pages: int = self.connection.execute("PRAGMA freelist_count").fetchone()[0]
+        return pages * PAGE_BYTES
 
     def close(self) -> None:
         """Close everything, the connection first."""

@@ -79,6 +79,8 @@ class StoreSettings:
         max_batch: calls in one transaction, so that no caller waits for an endless one.
         erase_seconds: the longest time that deleted bytes stay in the write-ahead log (H1).
         wal_limit_bytes: size of the write-ahead log at which it is erased at once, deposits waiting (H1).
+        reserve_bytes: free space of the disk that cells may not take, so that acknowledgement, deletion and
+            erasure go on when the disk is full; cells that need no new space may take half of it.
         check_at_open: read every page when opening, so that damage is found before anybody depends on it.
     """
 
@@ -95,6 +97,7 @@ class StoreSettings:
     max_batch: int = 512
     erase_seconds: float = 5.0
     wal_limit_bytes: int = 64 * 1024 * 1024
+    reserve_bytes: int = 128 * 1024 * 1024
     check_at_open: bool = True
 
 

@@ -12,6 +12,10 @@ again. Checks therefore happen before queueing, and refusals are results.
 Erasure (H1): after a batch that changed anything the thread erases within `erase_seconds`, or at once when
 the log exceeds `wal_limit_bytes`. If that is overdue because a stranger reads the file, requests that bring
 new bodies wait, while acknowledgements and reads go on.
+
+A full disk: requests that bring new bodies are refused while they would take what `reserve_bytes` keeps free.
+Otherwise the last cell that fits would leave no room for the log of an acknowledgement, nor for the
+checkpoint that gives the log's own room back, and only a person could free the store.
 """
 
 from __future__ import annotations
@@ -25,10 +29,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from chatserver.store.database import Database, is_fatal, translate
+from chatserver.store.database import FULL, Database, is_fatal, translate
 from chatserver.store.erasure import erase
-from chatserver.store.errors import StoreBusy, StoreClosed, StoreError, StoreOverloaded
-from chatserver.store.protocol import StoreSettings
+from chatserver.store.errors import StoreBusy, StoreClosed, StoreError, StoreFull, StoreOverloaded
+from chatserver.store.protocol import CELL_BYTES, StoreSettings
 
 T = TypeVar("T")
 
@@ -215,6 +219,11 @@ class Writer:
             self._state.held += [request for request in requests if request.brings_body]
             requests = [request for request in requests if not request.brings_body]
         steps = [request for request in requests if request.step is not None]
+        bodies = [request for request in steps if request.brings_body]
+        if bodies and not self._has_room(database, len(bodies)):
+            self._fail(bodies, StoreFull(FULL))
+            self._hop(self._resolve, bodies)
+            steps = [request for request in steps if not request.brings_body]
         if steps:
             self._commit(database, steps)
             self._hop(self._resolve, steps)
@@ -224,6 +233,19 @@ class Writer:
             for request in erasures:
                 request.result = erased
             self._hop(self._resolve, erasures)
+
+    def _has_room(self, database: Database, bodies: int) -> bool:
+        """Whether so many bodies leave the reserve free; True where the file system does not say."""
+        reserve = self._settings.reserve_bytes
+        need = bodies * 2 * CELL_BYTES  # each with its share of other pages
+        try:
+            free = database.disk_free_bytes() - need
+            if free >= reserve + database.wal_bytes():
+                return True
+            free -= database.growth_bytes()
+            return free >= reserve or (free >= reserve // 2 and database.unused_bytes() >= need)
+        except (sqlite3.Error, OSError):
+            return True
 
     def _commit(self, database: Database, requests: list[Request[Any]]) -> None:
         """One transaction for all; results stand in the requests only when it is on disk (R4)."""

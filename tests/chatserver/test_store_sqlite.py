@@ -32,6 +32,7 @@ from chatserver.store.errors import (
 from chatserver.store.protocol import (
     Acknowledged,
     Attached,
+    CellPage,
     ChannelRef,
     Day,
     Deposited,
@@ -547,7 +548,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 
     async def main() -> None:
         init_store(mount / "store")
-        store = await SqliteStore.open(mount / "store")
+        store = await SqliteStore.open(mount / "store", StoreSettings(reserve_bytes=0))
         marks = Marks()
         channel = marks.channel()
         with pytest.raises(StoreFull):
@@ -614,3 +615,42 @@ def test_errors_carry_no_text_of_sqlite() -> None:
     assert isinstance(database.translate(PermissionError(13, "no")), StoreReadOnly)
     assert isinstance(database.translate(OSError(28, "no")), StoreFull)
     assert str(database.translate(OSError(24, "no"))) == "the store failed: Too many open files"
+
+
+class SmallDisk:
+    """What `Database` says of a disk, as a test turns it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+        self.free = free
+        monkeypatch.setattr(database.Database, "disk_free_bytes", lambda _: self.free)
+
+
+def test_cells_leave_the_reserve_to_acknowledgements(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mib = 1 << 20
+
+    async def main() -> None:
+        disk = SmallDisk(monkeypatch, 100 * mib)
+        store = await SqliteStore.open(directory, StoreSettings(reserve_bytes=10 * mib))
+        marks = Marks()
+        channel, token = marks.channel(1), marks.hash32()
+        await asyncio.gather(*(put(store, channel, marks) for _ in range(10)))
+        disk.free = 9 * mib
+        with pytest.raises(StoreFull, match="make room"):
+            await put(store, channel, marks)
+        # What frees the disk, and what needs next to nothing, goes on.
+        assert isinstance(await store.attach(channel, token, today=TODAY), Attached)
+        assert isinstance(await store.read(channel.channel_id, 0), CellPage)
+        assert isinstance(await store.ack(channel.channel_id, token, 10, today=TODAY), Acknowledged)
+        # The pages of the cells that went are free: a cell that fits into them may take half the reserve.
+        assert isinstance(await put(store, channel, marks), Deposited)
+        disk.free = 4 * mib
+        with pytest.raises(StoreFull):
+            await put(store, channel, marks)
+        assert await store.erase()
+        disk.free = 100 * mib
+        assert isinstance(await put(store, channel, marks), Deposited)
+        await store.close()
+
+    asyncio.run(main())
