@@ -47,6 +47,11 @@ def read_again(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 
 def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
+    for path in (files.certificate, files.key):  # OpenSSL does not say which one it could not read
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise TlsTrouble(f"{path} cannot be read ({error.strerror})") from None
     try:
         # A password would be asked for on a terminal that a service does not have.
         context.load_cert_chain(files.certificate, files.key, password=_no_password)
@@ -56,8 +61,6 @@ def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
             " PEM,"
             " that belong together"
         ) from None
-    except OSError as error:
-        raise TlsTrouble(f"certificate or key cannot be read: {error.filename}: {error.strerror}") from None
 
 
 def _no_password() -> str:

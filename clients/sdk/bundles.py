@@ -15,7 +15,7 @@ import aiohttp
 
 from chatserver.wire.bundle import SignedBundle, decode_bucket
 from chatserver.wire.ids import bundle_path
-from clients.sdk.connection import LOOPBACK_HOSTS
+from clients.sdk.connection import CERTIFICATE_REFUSED, LOOPBACK_HOSTS, NO_COMMON_TLS
 from clients.sdk.errors import CannotBeContacted, RelayUnreachable
 from crypto.codec import CodecError, decode
 from crypto.errors import AuthenticationError, ValidationError
@@ -59,6 +59,10 @@ async def fetch_bucket(relay_url: str, *, bits: int, fingerprint: bytes) -> list
                 raise RelayUnreachable(relay_url, "it does not serve contact bundles")
             body = await _read_bounded(answer.content)
         return decode_bucket(body, max_bytes=MAX_BUCKET_BYTES)
+    except aiohttp.ClientConnectorCertificateError:
+        raise RelayUnreachable(relay_url, CERTIFICATE_REFUSED) from None
+    except aiohttp.ClientSSLError:
+        raise RelayUnreachable(relay_url, NO_COMMON_TLS) from None
     except (TimeoutError, aiohttp.ClientError, OSError):
         raise RelayUnreachable(relay_url, "the contact bundles cannot be fetched") from None
     except CodecError:

@@ -42,6 +42,11 @@ MAX_QUEUED_LIVE_FRAMES: Final = 4
 MAX_FRAMES_READ_AHEAD: Final = 64
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
+CERTIFICATE_REFUSED: Final = (
+    "its certificate is not of a known authority, not for this name, or not valid today; nothing was sent"
+)
+NO_COMMON_TLS: Final = "it does not speak TLS there, or none that this program accepts; nothing was sent"
+
 FrameHandler: TypeAlias = Callable[[f.ServerFrame, f.ClientFrame | None], None]
 """Gets each frame and the request that it answers, if any; must not block or raise."""
 
@@ -270,8 +275,10 @@ async def _open_socket(relay_url: str) -> WebSocket:
             max_queue=MAX_FRAMES_READ_AHEAD,
             proxy=None if on_this_machine else True,
         )
+    except ssl.SSLCertVerificationError:
+        raise RelayUnreachable(relay_url, CERTIFICATE_REFUSED) from None
     except ssl.SSLError:
-        raise RelayUnreachable(relay_url, "its certificate or TLS is not in order") from None
+        raise RelayUnreachable(relay_url, NO_COMMON_TLS) from None
     except ConnectionRefusedError:
         raise RelayUnreachable(relay_url, "nothing listens there") from None
     except OSError:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -86,7 +87,11 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running_relay(
-    config: Config | None = None, *, store: Store | None = None, clock: ManualClock | None = None
+    config: Config | None = None,
+    *,
+    store: Store | None = None,
+    clock: ManualClock | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Running]:
     """Start a relay on a free port of loopback; drain it at the end."""
     clock = clock or ManualClock()
@@ -94,7 +99,7 @@ async def running_relay(
     log: list[str] = []
     async with Relay(config or Config(), store, clock=clock, rng=seeded(3), log=Log(log.append)) as relay:
         server = RelayServer(relay)
-        port = await server.start("127.0.0.1", 0)
+        port = await server.start("127.0.0.1", 0, tls=tls)
         try:
             yield Running(relay, server, clock, store, port, log)
         finally:
