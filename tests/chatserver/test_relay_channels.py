@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import ClassVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from chatserver.store.protocol import (
     ChannelRef,
     Day,
     Deposited,
+    ExpiryReport,
     Refused,
     StoredCell,
     StoreSettings,
@@ -438,12 +440,26 @@ async def test_r06_what_expired_is_announced() -> None:
 
 @pytest.mark.asyncio
 async def test_r06_expiry_runs_once_when_the_day_changes() -> None:
-    async with running_relay() as running:
+    class CountingStore(MemoryStore):
+        days: ClassVar[list[int]] = []
+
+        async def expire(self, *, today: Day) -> ExpiryReport:
+            self.days.append(today)
+            return await super().expire(today=today)
+
+    async with running_relay(store=CountingStore()) as running:
         await running.relay.expire()
         await running.relay.expire()
         running.clock.advance(DAY_SECONDS)
         await running.server.sweep()
-        assert [line.split()[0] for line in running.log] == ["expired", "expired"]
+        assert len(CountingStore.days) == 2
+        assert CountingStore.days[1] == CountingStore.days[0] + 1
+        assert running.log == []  # a day on which nothing ended is not worth a line
+        async with running.client() as alice:
+            await alice.deposit(K, "nobody reads this")
+        running.clock.advance(40 * DAY_SECONDS)
+        await running.relay.expire()
+        assert running.log == ["expired cells=10 channels=0 drops=0"]
 
 
 @pytest.mark.asyncio
