@@ -110,7 +110,7 @@ def open_line(
         key_packages=[decode(encoded, read_key_package) for encoded in contact.key_packages],
         suite=PRODUCT,
     )
-    identity_key = Identity(keys.identity_seed.reveal()).public_key
+    identity_key = DeviceCertificate.decode(keys.certificate).identity_key
     content = FirstContact(
         used_day=utc_day(now),
         admit_hash=admit_hash(invitation.admit_value),

@@ -39,6 +39,7 @@ from clients.sdk.errors import (
     TextTooLong,
     UnknownLine,
     UnknownOffer,
+    UnknownSession,
     UsageError,
     WrongRole,
     translate,
@@ -51,9 +52,13 @@ from clients.sdk.line.payloads import (
     ScheduledOffer,
     encode_scheduled_offer,
 )
+from clients.sdk.linking.errors import DeviceWasRemoved
+from clients.sdk.linking.front import LinkFront
+from clients.sdk.linking.linked_device import new_linked_record
 from clients.sdk.model import (
     ConnectionState,
     DeviceEvent,
+    KeptSession,
     LineAlarm,
     LineMessage,
     LineName,
@@ -61,17 +66,18 @@ from clients.sdk.model import (
     LineSummary,
     Offer,
     OfferState,
+    OwnDeviceSummary,
     Role,
 )
 from clients.sdk.online import Online, running
 from clients.sdk.records import DeviceRecord, LineRecord, TherapistState, save_device
 from clients.sdk.session.handle import SessionHandle
 from clients.sdk.session_line import EngineSessionLine
-from clients.sdk.summaries import list_offers, show_message, summarise
+from clients.sdk.summaries import kept_sessions, list_offers, show_message, summarise
 from clients.sdk.upkeep import therapist_of
 from crypto.codec import CodecError
 from crypto.sensitive import Plaintext
-from keys.certificates import DeviceCertificate, Identity, fingerprint_of
+from keys.certificates import DeviceCertificate, fingerprint_of
 from keys.contact import check_display_name
 from keys.device_vault import Vault
 from keys.export_file import ExportDamaged, ExportTooNew, open_export, seal_export
@@ -93,6 +99,7 @@ class Device:
         self._vault = vault
         self._engine = Engine(vault, rng=os.urandom, clock=clock)
         self._online = Online(self._engine)
+        self._links = LinkFront(self._engine, self._online.until)
         self._alarms = Alarms(self._engine)
 
     # -- making, opening, destroying
@@ -144,6 +151,36 @@ class Device:
                 with vault.transaction() as tx:
                     save_device(tx, record)
                 return cls(vault, clock)
+
+    @classmethod
+    def create_linked(
+        cls,
+        home: Path,
+        *,
+        relay_url: str,
+        passphrase: str,
+        time_scale: float = 1.0,
+        cost: Cost = DEVICE_COST,
+    ) -> Device:
+        """Make an empty vault in `home` for a further device of a person; `show_linking_code` goes on.
+
+        Args:
+            home: As for `create`.
+            relay_url: As for `create`; the same that the first device uses.
+            passphrase: Of this vault alone.
+            time_scale: As for `create`.
+            cost: As for `create`.
+
+        Raises:
+            BadRelayUrl, PassphraseRefused (empty), VaultTrouble (there is one already).
+        """
+        record = new_linked_record(_relay_url(relay_url))
+        with translate():
+            vault = Vault.create(home, passphrase, cost=cost)
+            with _closed_on_error(vault):
+                with vault.transaction() as tx:
+                    save_device(tx, record)
+                return cls(vault, Clock(time_scale))
 
     @classmethod
     def open(cls, home: Path, passphrase: str, *, time_scale: float = 1.0) -> Device:
@@ -243,6 +280,7 @@ class Device:
                 ExportedLine(record=line, machine=self._engine.drivers[line_id].machine.export())
                 for line_id, line in self._engine.lines.items()
             ),
+            links=self._links.export(),
         )
         with translate():
             sealed = seal_export(export.encode(), passphrase, rng=os.urandom, cost=cost)
@@ -299,6 +337,9 @@ class Device:
         """
         if self.role is not Role.THERAPIST:
             raise WrongRole("therapist")
+        linked = self._engine.record.linked
+        if linked is not None:
+            return fingerprint_of(linked.identity_key)
         certificate = DeviceCertificate.decode(therapist_of(self._engine.record).keys.certificate)
         return fingerprint_of(certificate.identity_key)
 
@@ -421,6 +462,79 @@ class Device:
         self._engine.handle(record.line_id, e.SendText(item_id=item_id, text=Plaintext(text)))
         return item_id.hex()
 
+    # -- devices of one person
+
+    def devices(self) -> list[OwnDeviceSummary]:
+        """This person's devices, this one first."""
+        return self._links.devices()
+
+    def show_linking_code(self) -> str:
+        """New device: the code that the first device reads, as text and for a QR code. Good for an hour.
+
+        The same code until it has expired, then a new one. Touches no network; `wait_linked` does.
+
+        Raises:
+            NotLinkable: this vault was not made by `create_linked`.
+            UsageError: it is linked already.
+            DeviceWasRemoved.
+        """
+        return self._links.show_code()
+
+    async def wait_linked(self, timeout_seconds: float, *, lines_seconds: float = 60.0) -> None:
+        """New device: wait until the first device has read the code, then until its lines are here.
+
+        Args:
+            timeout_seconds: For the code to be read.
+            lines_seconds: For the lines. Those that take longer follow whenever both devices are online.
+
+        Raises:
+            NotLinkedYet: nobody read the code in time; it stays good until it expires.
+            RelayUnreachable, DeviceWasRemoved.
+        """
+        await self._links.wait_linked(timeout_seconds, lines_seconds)
+
+    async def link(
+        self,
+        code: str,
+        *,
+        name: str | None = None,
+        timeout_seconds: float = 60.0,
+        lines_seconds: float = 60.0,
+    ) -> OwnDeviceSummary:
+        """First device: make the device that shows `code` one of this person's.
+
+        It reads everything that is written on every line from now on, and nothing from before. Interrupted,
+        linking goes on by itself once both devices are online; the same call with the same code waits for it.
+
+        Args:
+            code: As the new device shows it.
+            name: What this person calls it; "device-2" unless given.
+            timeout_seconds: For the new device to answer.
+            lines_seconds: For it to be in all lines; the rest follows whenever both are online.
+
+        Raises:
+            LinkingCodeRefused: mistyped, expired, used (CodeWasUsed), for another relay, or CodeTampered.
+            DeviceLimit: this person has two devices.
+            NewDeviceSilent: it has not answered yet.
+            PrimaryOnly, DeviceWasRemoved, RelayUnreachable, UsageError (name).
+        """
+        return await self._links.link(
+            code, name=name, timeout_seconds=timeout_seconds, lines_seconds=lines_seconds
+        )
+
+    def remove_device(self, name: str) -> None:
+        """First device: take a device out of every line; works offline, and goes out when online.
+
+        Whoever holds it reads what was written before; nothing that anybody writes after having read the
+        removal (R14, R18: every line gets new keys and a new way back).
+
+        Raises:
+            UnknownDevice, PrimaryOnly, DeviceWasRemoved.
+        """
+        self._links.remove(name)
+
+    # -- trust
+
     def safety_number(self, line: str) -> str:
         """60 digits in 12 groups of 5, the same on both sides.
 
@@ -469,6 +583,26 @@ class Device:
             self._engine.handle(record.line_id, e.DeleteTexts())
             return
         self._engine.handle(record.line_id, e.EndLine(block=block, keep_texts=not delete_texts))
+
+    # -- live sessions that both agreed to keep (S7)
+
+    def kept_sessions(self, line: str) -> list[KeptSession]:
+        """Live sessions whose texts stand in the line's conversation (`messages`, kind SESSION).
+
+        Raises:
+            UnknownLine.
+        """
+        return kept_sessions(self.messages(line))
+
+    def delete_kept_session(self, line: str, session_id: str) -> None:
+        """Delete the kept texts of a live session from this device; the other person's copy is theirs.
+
+        Raises:
+            UnknownLine, UnknownSession.
+        """
+        if not any(kept.session_id == session_id for kept in self.kept_sessions(line)):
+            raise UnknownSession
+        self._engine.handle(self._record(line).line_id, e.ForgetSession(session_id=bytes.fromhex(session_id)))
 
     # -- appointments
 
@@ -563,6 +697,8 @@ class Device:
         Raises:
             WrongRole, RelayUnreachable, TherapistTokenNeeded, Refused.
         """
+        if self.role is Role.THERAPIST:
+            self._links.check_primary()
         return await self._online.invite(ASK_SECONDS)
 
     def use_therapist_token(self, token: str) -> None:
@@ -573,6 +709,7 @@ class Device:
         """
         if self.role is not Role.THERAPIST:
             raise WrongRole("therapist")
+        self._links.check_primary()
         self._engine.use_token(token)
 
     async def connect(self, link: str, *, name: str | None = None, hurry: bool = False) -> LineSummary:
@@ -586,6 +723,7 @@ class Device:
             WrongRole; InvitationMistyped, InvitationExpired, InvitationUsed, CannotBeContacted, InboxFull;
             RelayUnreachable; UsageError: the invitation names another relay, or the name is taken.
         """
+        self._links.check_primary()
         line_id = await self._online.connect(link, name=name, hurry=hurry, timeout_seconds=ASK_SECONDS)
         return self._summary(self._engine.lines[line_id])
 
@@ -618,6 +756,8 @@ class Device:
         """
         record = self._record(name)
         match self._summary(record).phase:
+            case LinePhase.ENDED if self._links.removed:
+                raise DeviceWasRemoved
             case LinePhase.ENDED:
                 raise LineEnded
             case LinePhase.STOPPED:
@@ -642,8 +782,7 @@ class Device:
 
     def _safety_digits(self, line: str) -> str:
         record = self._record(line)
-        keys = record.keys if record.keys is not None else therapist_of(self._engine.record).keys
-        own = Identity(keys.identity_seed.reveal()).public_key
+        own = DeviceCertificate.decode(self._engine.keys_of(record.line_id).certificate).identity_key
         return safety_number(own, record.peer_identity)
 
 

@@ -34,10 +34,14 @@ from clients.sdk.errors import (
 from clients.sdk.line import events as e
 from clients.sdk.line.machine import LineMachine
 from clients.sdk.line.payloads import PayloadKind
-from clients.sdk.line_driver import LineDriver, PeopleEffect
+from clients.sdk.line.view import LineView
+from clients.sdk.line_driver import ChannelDriver, LineDriver, PeopleEffect
+from clients.sdk.linking.desk import LinkDesk
+from clients.sdk.linking.mailbox import Mailbox
 from clients.sdk.model import (
     ConnectionChanged,
     ConnectionState,
+    DevicesChanged,
     LineChanged,
     LineName,
     LineOpened,
@@ -50,6 +54,7 @@ from clients.sdk.records import (
     DROPS,
     LINES,
     REFUSED,
+    DeviceKeys,
     DeviceRecord,
     DropRecord,
     LineRecord,
@@ -104,8 +109,8 @@ class Engine:
         self._outgoing: deque[f.ClientFrame] = deque()
         self._outgoing_ready = asyncio.Event()
         self._wake = asyncio.Event()
-        self._by_request: dict[int, LineDriver] = {}
-        self._by_handle: dict[int, LineDriver] = {}
+        self._by_request: dict[int, ChannelDriver] = {}
+        self._by_handle: dict[int, ChannelDriver] = {}
         self._drops: asyncio.Queue[f.InboxCell] = asyncio.Queue(MAX_DROPS_WAITING)
         self._drop_in_work = False
         self.closed = False
@@ -122,6 +127,7 @@ class Engine:
         self.lines: dict[bytes, LineRecord] = {line.line_id: line for line in lines}
         self.drivers: dict[bytes, LineDriver] = {line.line_id: self._make_driver(line) for line in lines}
         self.news = News(vault, self.news_lines)
+        self.linking = LinkDesk(self, self._make_box_driver)
         self._keeper = InboxKeeper(vault, load=self._load, rng=rng, now=clock.now)
 
     # -- lines
@@ -143,6 +149,7 @@ class Engine:
         """A line came to be in the vault: drive it from now on."""
         self.lines[record.line_id] = record
         driver = self.drivers[record.line_id] = self._make_driver(record)
+        self.linking.touch()
         return driver
 
     def forget_line(self, line_id: bytes) -> None:
@@ -166,9 +173,53 @@ class Engine:
         self._wake.set()
 
     def _make_driver(self, line: LineRecord) -> LineDriver:
-        keys = line.keys if line.keys is not None else therapist_of(self.record).keys
-        machine = LineMachine(self.vault, line.line_id, own_device(keys), self.rng)
+        machine = LineMachine(self.vault, line.line_id, own_device(self.keys_of(line.line_id)), self.rng)
         return LineDriver(line.line_id, machine, self)
+
+    def _make_box_driver(self, box_id: bytes, box: Mailbox) -> ChannelDriver:
+        return ChannelDriver(box_id, box, self)
+
+    # -- LinkHost
+
+    @property
+    def device(self) -> DeviceRecord:
+        """See `linking.host.LinkHost`."""
+        return self.record
+
+    @property
+    def line_records(self) -> dict[bytes, LineRecord]:
+        """See `linking.host.LinkHost`."""
+        return self.lines
+
+    def keys_of(self, line_id: bytes) -> DeviceKeys:
+        """See `linking.host.LinkHost`."""
+        keys = self.lines[line_id].keys
+        return keys if keys is not None else therapist_of(self.record).keys
+
+    def view(self, line_id: bytes) -> LineView:
+        """See `linking.host.LinkHost`."""
+        return self.drivers[line_id].machine.view()
+
+    def line_opened(self, record: LineRecord) -> None:
+        """See `linking.host.LinkHost`."""
+        self.add_line(record)
+        self._connect_ready(self.clock.now())
+        self.news.post(LineOpened(line=LineName(record.name)))
+        self._wake.set()
+
+    def became(self, record: DeviceRecord) -> None:
+        """See `linking.host.LinkHost`."""
+        self.record = record
+        self.activity.set()
+        self.news.post(DevicesChanged())
+
+    def work_on_links(self) -> None:
+        """A wish about devices stands in the vault: see to it now."""
+        now = self.clock.now()
+        self.linking.touch()
+        self.linking.work(now)
+        self.news.post(DevicesChanged())
+        self._wake.set()
 
     def _load(self, tx: VaultTransaction) -> DeviceRecord:
         record = load_device(tx)
@@ -223,6 +274,7 @@ class Engine:
                 if due is not None and due <= now:
                     driver.handle(e.Tick(), now)
             self._connect_ready(now)
+            self.linking.tick(now)
             pause = self.clock.real(self._next_due(now) - now)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(pause, LONGEST_SLEEP_SECONDS)):
@@ -232,6 +284,7 @@ class Engine:
 
     def _next_due(self, now: float) -> float:
         due = [machine.next_wakeup() for machine in (driver.machine for driver in self.drivers.values())]
+        due += self.linking.next_due()
         due += [
             line.not_before
             for line_id, line in self.lines.items()
@@ -261,10 +314,11 @@ class Engine:
         self.last_frame_at = self.clock.now()
         self._set_state(ConnectionState.ONLINE)
         self._connect_ready(self.clock.now())
+        self.linking.connect(self.clock.now())
         self._wake.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._write(connection))
-            if self.record.role is Role.THERAPIST:
+            if self.keeps_inbox:
                 group.create_task(self._keep_inbox(connection))
             else:
                 group.create_task(self._deliver_left_over())
@@ -308,6 +362,7 @@ class Engine:
         now = self.clock.now()
         for driver in self.drivers.values():
             driver.disconnect(now)
+        self.linking.disconnect(now)
 
     def _set_state(self, state: ConnectionState, sentence: str = "") -> None:
         if state is not self.state or sentence:
@@ -320,7 +375,7 @@ class Engine:
         """See `line_driver.DriverOwner`; without a connection any number will do, since nothing is sent."""
         return 0 if self.connection is None else self.connection.next_request()
 
-    def queue(self, driver: LineDriver, frame: f.ClientFrame) -> None:
+    def queue(self, driver: ChannelDriver, frame: f.ClientFrame) -> None:
         """See `line_driver.DriverOwner`."""
         if self.connection is None or isinstance(frame, f.Hello):
             return
@@ -328,7 +383,7 @@ class Engine:
         self._outgoing.append(frame)
         self._outgoing_ready.set()
 
-    def own_handle(self, driver: LineDriver, handle: int) -> None:
+    def own_handle(self, driver: ChannelDriver, handle: int) -> None:
         """See `line_driver.DriverOwner`."""
         self._by_handle[handle] = driver
 
@@ -337,9 +392,11 @@ class Engine:
         if self._link is not None:
             self._link.reconnect()
 
-    def told(self, driver: LineDriver, effect: PeopleEffect) -> None:
+    def told(self, driver: ChannelDriver, effect: PeopleEffect) -> None:
         """See `line_driver.DriverOwner`."""
         self.activity.set()
+        if isinstance(effect, e.Notify | e.LineChanged):
+            self.linking.touch()
         line = self.lines.get(driver.line_id)
         if line is None:
             return
@@ -366,9 +423,10 @@ class Engine:
             case e.ControlReceived() | e.ControlPlaced() | e.ControlNotSent() | e.ControlLost():
                 self._tell_session(driver, effect)
             case e.WelcomeReady():
-                pass  # a further device of the same person; linking devices is not in this version
+                self.linking.first.take_welcome(driver.line_id, effect)
+                self.linking.sync(self.clock.now())
 
-    def _tell_session(self, driver: LineDriver, effect: PeopleEffect) -> None:
+    def _tell_session(self, driver: ChannelDriver, effect: PeopleEffect) -> None:
         ear = self.session_ears.get(driver.line_id)
         if ear is not None:
             ear(effect)
@@ -384,7 +442,7 @@ class Engine:
         book = self._offers.get(line_id)
         return book is not None and book.heard_lately(self.clock.now())
 
-    def _hear_offer(self, driver: LineDriver, effect: e.ControlReceived) -> None:
+    def _hear_offer(self, driver: ChannelDriver, effect: e.ControlReceived) -> None:
         line = self.lines[driver.line_id]
         if effect.sender_identity != line.peer_identity:
             return
@@ -405,6 +463,11 @@ class Engine:
     # -- writing
 
     @property
+    def keeps_inbox(self) -> bool:
+        """Whether first contacts come to this device (R21: to a therapist's first one)."""
+        return self.record.therapist is not None
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits to be written, answered or judged."""
         return (
@@ -414,6 +477,7 @@ class Engine:
             and not self._by_request
             and self._drops.empty()
             and not self._drop_in_work
+            and self.linking.idle
         )
 
     async def _write(self, connection: Connection) -> None:

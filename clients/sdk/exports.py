@@ -1,11 +1,12 @@
 """Exports (R9): what a person may carry away in a file, and how a device is made from it.
 
     struct {
-        uint16 format = 1;
+        uint16 format = 2;
         uint8  role;
         opaque relay_url<V>; opaque display_name<V>;
         optional<DeviceKeys> therapist;                    /* identity and device signature keys */
         struct { opaque line_id[16]; opaque record<V>; opaque machine<V>; } lines<V>;
+        opaque links<V>;                                   /* the person's other devices (format 2) */
     } Export;                                              /* sealed by keys.export_file */
 
 In it: identity and device signature keys, names, and per line what `clients.sdk.line.exporting` says. Not in
@@ -23,6 +24,7 @@ from typing import Final
 
 from clients.sdk.client_contact import own_device
 from clients.sdk.line.founding import import_line
+from clients.sdk.linking.carrying import put_links
 from clients.sdk.model import Role
 from clients.sdk.records import (
     DeviceKeys,
@@ -38,7 +40,7 @@ from crypto.sensitive import Secret
 from crypto.suites import PRODUCT
 from keys.vault import VaultTransaction
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _ROLES: Final = {Role.CLIENT: 1, Role.THERAPIST: 2}
 
 
@@ -59,13 +61,15 @@ class Export:
     display_name: str
     keys: DeviceKeys | None = field(repr=False)
     lines: tuple[ExportedLine, ...]
+    links: bytes = field(default=b"", repr=False)
+    """What the device keeps about the person's other devices, as `clients.sdk.linking.carrying` makes it."""
 
     def encode(self) -> bytes:
         """As above."""
         writer = Writer().u16(FORMAT).u8(_ROLES[self.role])
         writer.opaque(self.relay_url.encode("utf-8")).opaque(self.display_name.encode("utf-8"))
         writer.optional(self.keys, lambda w, keys: keys.write(w))
-        writer.vector(self.lines, _write_line)
+        writer.vector(self.lines, _write_line).opaque(self.links)
         return writer.to_bytes()
 
     @staticmethod
@@ -88,7 +92,8 @@ def _read_line(reader: Reader) -> ExportedLine:
 
 
 def _read(reader: Reader) -> Export:
-    if reader.u16() != FORMAT:
+    found = reader.u16()
+    if not 1 <= found <= FORMAT:
         raise reader.error("unknown format of an export")
     number = reader.u8()
     role = next((role for role, code in _ROLES.items() if code == number), None)
@@ -102,8 +107,9 @@ def _read(reader: Reader) -> Export:
         role=role,
         relay_url=relay_url,
         display_name=display_name,
-        keys=reader.optional(DeviceKeys.read),
+        keys=reader.optional(lambda r: DeviceKeys.read(r, format_number=found)),
         lines=tuple(reader.vector(_read_line)),
+        links=b"" if found == 1 else reader.opaque(),
     )
 
 
@@ -121,12 +127,17 @@ def put_import(
         CodecError: a part of it makes no sense.
     """
     therapist = None
-    if export.role is Role.THERAPIST:
+    linked = put_links(tx, export.links)
+    if export.role is Role.THERAPIST and linked is None:
         if export.keys is None:
             raise CodecError(0, "a therapist's export without keys")
         therapist = TherapistState(keys=export.keys, inbox_private=new_inbox_key(rng))
     device = DeviceRecord(
-        role=export.role, relay_url=relay_url, display_name=export.display_name, therapist=therapist
+        role=export.role,
+        relay_url=relay_url,
+        display_name=export.display_name,
+        therapist=therapist,
+        linked=linked,
     )
     save_device(tx, device)
     for line in export.lines:

@@ -1,4 +1,4 @@
-"""Between one line machine and the frames of the connection: it decides nothing.
+"""Between one machine (of a line, or of a mailbox) and the frames of the connection: it decides nothing.
 
 Frames become events, effects become frames; which request belongs to which channel, and which handle the
 relay gave it on this connection, is remembered here and forgotten with the connection. Effects for people go
@@ -42,15 +42,15 @@ class DriverOwner(Protocol):
         """A request number of the present connection."""
         ...
 
-    def queue(self, driver: LineDriver, frame: f.ClientFrame) -> None:
-        """Send a frame after all queued before; answers come back to `LineDriver.answer`."""
+    def queue(self, driver: ChannelDriver, frame: f.ClientFrame) -> None:
+        """Send a frame after all queued before; answers come back to `ChannelDriver.answer`."""
         ...
 
-    def own_handle(self, driver: LineDriver, handle: int) -> None:
+    def own_handle(self, driver: ChannelDriver, handle: int) -> None:
         """Frames under this handle belong to the driver."""
         ...
 
-    def told(self, driver: LineDriver, effect: PeopleEffect) -> None:
+    def told(self, driver: ChannelDriver, effect: PeopleEffect) -> None:
         """Something for people or for a session."""
         ...
 
@@ -68,19 +68,31 @@ class _Asked:
     seq: int = 0
 
 
-class LineDriver:
+class Machine(Protocol):
+    """What a driver needs of a machine."""
+
+    def handle(self, event: e.Event, now: float) -> list[e.Effect]:
+        """Take one event; see `clients.sdk.line.machine.LineMachine.handle`."""
+        ...
+
+    def next_wakeup(self) -> float | None:
+        """UTC seconds at which a Tick is wanted; None if never."""
+        ...
+
+
+class ChannelDriver:
     """Drives one machine.
 
     Args:
-        line_id: Of the line.
+        line_id: Of the line, or of the mailbox.
         machine: Its machine.
         owner: Who sends frames and tells people.
     """
 
-    def __init__(self, line_id: bytes, machine: LineMachine, owner: DriverOwner) -> None:
+    def __init__(self, line_id: bytes, machine: Machine, owner: DriverOwner) -> None:
         self.line_id = line_id
-        self.machine = machine
         self.connected = False
+        self._machine = machine
         self._owner = owner
         self._asked: dict[int, _Asked] = {}
         self._handles: dict[int, e.ChannelRef] = {}
@@ -152,8 +164,12 @@ class LineDriver:
 
     def handle(self, event: e.Event, now: float) -> None:
         """Hand one event to the machine and carry out what comes of it."""
-        for effect in self.machine.handle(event, now):
+        for effect in self._machine.handle(event, now):
             self._carry_out(effect)
+
+    def next_wakeup(self) -> float | None:
+        """When the machine wants a Tick, UTC seconds; None if never."""
+        return self._machine.next_wakeup()
 
     def _carry_out(self, effect: e.Effect) -> None:
         match effect:
@@ -258,6 +274,14 @@ class LineDriver:
         ref = self._handles.pop(handle)
         self._handle_of.pop(ref, None)
         return ref
+
+
+class LineDriver(ChannelDriver):
+    """Drives the machine of a line. Arguments as of `ChannelDriver`."""
+
+    def __init__(self, line_id: bytes, machine: LineMachine, owner: DriverOwner) -> None:
+        super().__init__(line_id, machine, owner)
+        self.machine = machine
 
 
 def known_code(code: int) -> ErrorCode:

@@ -65,6 +65,8 @@ class MessageKind(Enum):
     NEWER_VERSION = "newer-version"
     """Sent by a later version of the program (R23); kept until an upgrade can read it."""
     MISSING = "missing"
+    SESSION = "session"
+    """A text of a live session that both people agreed to keep (S7); it was never sent over the line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,17 @@ class LineMessage:
     """Of the sender's content messages on this line (R11); 0 where there is none."""
     state: MessageState
     kind: MessageKind
+    session_id: str = ""
+    """Hexadecimal, of a text of the kind SESSION; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSession:
+    """A live session whose texts both people agreed to keep, as it stands in one line's conversation."""
+
+    session_id: str
+    texts: int
+    first_utc_seconds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +130,37 @@ class LineAlarm:
     """UTC seconds by this device's clock."""
     decision_needed: bool
     """The line is stopped for it until `Device.resolve`; it cannot be acknowledged away."""
+
+
+class DeviceState(Enum):
+    """Where one of a person's devices stands."""
+
+    PRIMARY = "primary"
+    """The first one: it alone opens lines, invites, links and removes devices."""
+    LINKING = "linking"
+    """A code was read or is shown; the two devices have not found each other yet."""
+    LINKED = "linked"
+    REMOVED = "removed"
+    """Its removal is under way; or, of this device, done: it sends and receives nothing any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnDeviceSummary:
+    """One of this person's devices."""
+
+    name: str
+    state: DeviceState
+    this_device: bool
+    short_id: str
+    """The first 8 hexadecimal digits of its id, as the other side of a line sees it; a client's device has
+    another id in every line, so it is empty there."""
+    lines_joined: int
+    lines: int
+    """How many lines it should be in."""
+    linked_at: int | None
+    """UTC seconds."""
+    heard_at: int | None
+    """When the primary last heard of it, UTC seconds."""
 
 
 class OfferState(Enum):
@@ -200,6 +244,17 @@ class SessionOffered:
     session_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicesChanged:
+    """A device of this person was linked or removed, or this one was; read `Device.devices()` again."""
+
+
 DeviceEvent: TypeAlias = (
-    ConnectionChanged | MessageArrived | MessageStateChanged | LineOpened | LineChanged | SessionOffered
+    ConnectionChanged
+    | MessageArrived
+    | MessageStateChanged
+    | LineOpened
+    | LineChanged
+    | SessionOffered
+    | DevicesChanged
 )

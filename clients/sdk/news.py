@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clients.sdk.line.view import LineMessage as MachineMessage
-from clients.sdk.model import DeviceEvent, LineMessage, LineName, MessageArrived
+from clients.sdk.model import DeviceEvent, LineChanged, LineMessage, LineName, MessageArrived
 from clients.sdk.records import TOLD
 from clients.sdk.summaries import is_new, item_id_of, show_message
 from keys.vault import VaultStore
@@ -117,15 +117,21 @@ class News:
                     elif (arrived := self._look_up(found)) is not None:
                         async for event in self._tell(found.line, arrived):
                             yield event
+                    elif not self._is_told(found):
+                        # Written on another device of this person: nothing to tell, something to show.
+                        yield LineChanged(line=found.line.name())
                 self._arrived.clear()
                 await self._arrived.wait()
         finally:
             self._listening = False
 
-    def _look_up(self, arrival: _Arrival) -> MachineMessage | None:
+    def _is_told(self, arrival: _Arrival) -> bool:
         with self._vault.transaction() as tx:
-            if tx.get(TOLD, arrival.key) is not None:
-                return None
+            return tx.get(TOLD, arrival.key) is not None
+
+    def _look_up(self, arrival: _Arrival) -> MachineMessage | None:
+        if self._is_told(arrival):
+            return None
         for limit in (RECENT_MESSAGES, None):
             for message in arrival.line.messages(limit):
                 if is_new(message) and _key_of(arrival.line, message) == arrival.key:

@@ -146,7 +146,7 @@ class Online:
         if engine.connection is None:
             return False
         inbox_decided = engine.inbox_open or engine.inbox_trouble is not None
-        return inbox_decided or engine.record.role is Role.CLIENT
+        return inbox_decided or not engine.keeps_inbox
 
     def _views(self) -> list[LineView]:
         views = [driver.machine.view() for driver in list(self._engine.drivers.values())]
@@ -177,6 +177,15 @@ class Online:
         if engine.connection is not None:
             return TimedOut("The relay answers, but not everything could be read in time; try again.")
         return engine.trouble or RelayUnreachable(engine.record.relay_url, "no answer in time")
+
+    async def until(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Whether the condition came true in time; waits for a connection first.
+
+        Raises:
+            RelayUnreachable, NotARelay: there is none.
+        """
+        await self._wait_connected(timeout_seconds)
+        return await self._until(condition, timeout_seconds)
 
     async def _until(
         self,

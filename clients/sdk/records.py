@@ -20,6 +20,7 @@ are plain bytes in the records and `Secret` everywhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from clients.sdk.model import Role
@@ -41,7 +42,8 @@ TOLD_ALARMS: Final = "device.alarms"
 
 SELF_KEY: Final = b"self"
 LINE_ID_BYTES: Final = 16
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""Of every record. Format 1 knew no linked devices; it is read, and written anew as format 2."""
 _ROLES: Final = {Role.CLIENT: 1, Role.THERAPIST: 2}
 
 
@@ -56,28 +58,33 @@ def _read_text(reader: Reader) -> str:
         raise reader.error("not UTF-8") from None
 
 
-def _check_format(reader: Reader) -> None:
-    if reader.u8() != _FORMAT:
+def _check_format(reader: Reader) -> int:
+    found = reader.u8()
+    if not 1 <= found <= _FORMAT:
         raise reader.error("unknown format of a record")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceKeys:
     """One identity and this device's place in it. A therapist has one, a client one for each line."""
 
-    identity_seed: Secret
+    identity_seed: Secret | None
+    """None on a linked device: only the primary can sign as the person."""
     device_seed: Secret
     certificate: bytes
 
     def write(self, writer: Writer) -> None:
-        """`opaque identity_seed[32]; opaque device_seed[32]; opaque certificate<V>`."""
-        writer.raw(self.identity_seed.reveal()).raw(self.device_seed.reveal()).opaque(self.certificate)
+        """`opaque identity_seed<V>` (perhaps empty), `opaque device_seed[32]`, `opaque certificate<V>`."""
+        seed = b"" if self.identity_seed is None else self.identity_seed.reveal()
+        writer.opaque(seed).raw(self.device_seed.reveal()).opaque(self.certificate)
 
     @staticmethod
-    def read(reader: Reader) -> DeviceKeys:
-        """Inverse of `write`."""
+    def read(reader: Reader, *, format_number: int = _FORMAT) -> DeviceKeys:
+        """Inverse of `write`; in format 1 the identity's seed has no length before it."""
+        seed = reader.bytes_(32) if format_number == 1 else reader.opaque(32)
         return DeviceKeys(
-            identity_seed=Secret(reader.bytes_(32)),
+            identity_seed=Secret(seed) if seed else None,
             device_seed=Secret(reader.bytes_(32)),
             certificate=reader.opaque(),
         )
@@ -105,16 +112,74 @@ class TherapistState:
         writer.u64(self.list_version).u64(self.bundle_serial).u32(self.published_day)
 
     @staticmethod
-    def read(reader: Reader) -> TherapistState:
+    def read(reader: Reader, *, format_number: int = _FORMAT) -> TherapistState:
         """Inverse of `write`."""
         return TherapistState(
-            keys=DeviceKeys.read(reader),
+            keys=DeviceKeys.read(reader, format_number=format_number),
             inbox_private=Secret(reader.bytes_(32)),
             token=_read_text(reader),
             inbox_id=reader.opaque(16),
             list_version=reader.u64(),
             bundle_serial=reader.u64(),
             published_day=reader.u32(),
+        )
+
+
+class LinkPhase(Enum):
+    """Where a linked device stands; the value is what the vault stores."""
+
+    WAITING = 1
+    """Shows a code, or is about to."""
+    LINKED = 2
+    REMOVED = 3
+    """The person's first device has removed it; its keys are destroyed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedState:
+    """What a linked device keeps about itself (PROTOCOL 7.7)."""
+
+    phase: LinkPhase
+    code: str = field(default="", repr=False)
+    """The code that it shows while it waits."""
+    hpke_private: Secret | None = None
+    """One-time key to which the answer is sealed; destroyed with the answer."""
+    box_id: bytes = b""
+    """The mailbox that it shares with the first device; empty after removal."""
+    device_name: str = ""
+    """How the first device calls it."""
+    identity_key: bytes = b""
+    """A therapist's; a client has one for each line."""
+    lines_promised: int = 0
+    """How many lines the first device had when it linked this one."""
+    reported_day: int = 0
+    """UTC day on which it last told the first device which lines it has."""
+
+    def write(self, writer: Writer) -> None:
+        """In the order above."""
+        writer.u8(self.phase.value)
+        _text(writer, self.code)
+        writer.opaque(b"" if self.hpke_private is None else self.hpke_private.reveal()).opaque(self.box_id)
+        _text(writer, self.device_name).opaque(self.identity_key)
+        writer.u16(self.lines_promised).u32(self.reported_day)
+
+    @staticmethod
+    def read(reader: Reader) -> LinkedState:
+        """Inverse of `write`."""
+        try:
+            phase = LinkPhase(reader.u8())
+        except ValueError:
+            raise reader.error("unknown phase of a linked device") from None
+        code, private = _read_text(reader), reader.opaque(64)
+        return LinkedState(
+            phase=phase,
+            code=code,
+            hpke_private=Secret(private) if private else None,
+            box_id=reader.opaque(16),
+            device_name=_read_text(reader),
+            identity_key=reader.opaque(32),
+            lines_promised=reader.u16(),
+            reported_day=reader.u32(),
         )
 
 
@@ -126,13 +191,22 @@ class DeviceRecord:
     relay_url: str
     display_name: str
     therapist: TherapistState | None
+    """The public side of a therapist's primary device."""
+    linked: LinkedState | None = None
+    """Of a device that was linked to a person's first one, or waits to be."""
+
+    @property
+    def primary(self) -> bool:
+        """Whether this device can sign as its person: it opens lines, invites, links and removes devices."""
+        return self.linked is None
 
     def encode(self) -> bytes:
-        """Format, role, relay, name, therapist's part."""
+        """Format, role, relay, name, therapist's part, linked device's part."""
         writer = Writer().u8(_FORMAT).u8(_ROLES[self.role])
         _text(writer, self.relay_url)
         _text(writer, self.display_name)
         writer.optional(self.therapist, lambda w, t: t.write(w))
+        writer.optional(self.linked, lambda w, linked: linked.write(w))
         return writer.to_bytes()
 
     @staticmethod
@@ -144,7 +218,7 @@ class DeviceRecord:
         """
 
         def read(reader: Reader) -> DeviceRecord:
-            _check_format(reader)
+            found = _check_format(reader)
             number = reader.u8()
             role = next((role for role, code in _ROLES.items() if code == number), None)
             if role is None:
@@ -153,7 +227,8 @@ class DeviceRecord:
                 role=role,
                 relay_url=_read_text(reader),
                 display_name=_read_text(reader),
-                therapist=reader.optional(TherapistState.read),
+                therapist=reader.optional(lambda r: TherapistState.read(r, format_number=found)),
+                linked=None if found == 1 else reader.optional(LinkedState.read),
             )
 
         return decode(data, read)
@@ -169,7 +244,8 @@ class LineRecord:
     peer_identity: bytes
     """The peer's identity key, 32 bytes."""
     keys: DeviceKeys | None
-    """The client's pseudonymous identity of this line; None on a therapist's device."""
+    """The client's pseudonymous identity of this line, or a linked device's keys in it; None on a therapist's
+    primary device."""
     created: int
     """UTC seconds."""
     not_before: int = 0
@@ -196,13 +272,13 @@ class LineRecord:
         """
 
         def read(reader: Reader) -> LineRecord:
-            _check_format(reader)
+            found = _check_format(reader)
             return LineRecord(
                 line_id=line_id,
                 name=_read_text(reader),
                 peer_name=_read_text(reader),
                 peer_identity=reader.bytes_(32),
-                keys=reader.optional(DeviceKeys.read),
+                keys=reader.optional(lambda r: DeviceKeys.read(r, format_number=found)),
                 created=reader.u64(),
                 not_before=reader.u64(),
                 confirmed=bool(reader.u8()),

@@ -65,6 +65,17 @@ def therapist_of(record: DeviceRecord) -> TherapistState:
     return record.therapist
 
 
+def identity_of(state: TherapistState) -> Identity:
+    """The therapist's identity, which only the first device holds.
+
+    Raises:
+        StateError: this is a linked device.
+    """
+    if state.keys.identity_seed is None:
+        raise StateError("a linked device does not sign as its person")
+    return Identity(state.keys.identity_seed.reveal())
+
+
 def current_package(
     tx: VaultTransaction, state: TherapistState, *, rng: Callable[[int], bytes], now: float
 ) -> PackageRecord:
@@ -121,7 +132,7 @@ def make_bundle(
     """
     state = therapist_of(record)
     today = utc_day(now)
-    identity = Identity(state.keys.identity_seed.reveal())
+    identity = identity_of(state)
     certificate = DeviceCertificate.decode(state.keys.certificate)
     package = current_package(tx, state, rng=rng, now=now)
     # At least the present second, so that a device that came out of an old export goes on behind itself.
@@ -256,7 +267,7 @@ class InboxKeeper:
         challenge = await connection.ask(lambda number: f.InboxChallenge(request=number))
         if not isinstance(challenge, f.Challenge):
             raise ConnectionLost
-        seed = state.keys.identity_seed.reveal()
+        seed = identity_of(state).seed
         identity_key = signing.public_key(seed)
         content = inbox_challenge_content(challenge.nonce, identity_key)
         signature = signing.sign(seed, signing.Label.INBOX_OPEN, content)

@@ -105,6 +105,11 @@ class Outbox:
             self._again.append((now + self._send_again, action))
         return action if isinstance(effect, ControlLost) else None
 
+    def holds(self, item_id: bytes, kind: PayloadKind) -> bool:
+        """Whether the line has a payload of this kind under this id."""
+        action = self._on_line.get(item_id)
+        return action is not None and action.kind is kind
+
     def due(self, now: float) -> list[Action]:
         """What to offer to the line again."""
         found: list[Action] = []
@@ -221,6 +226,8 @@ class ClientBroker:
         self._joined: HeardOffer | None = None
         self._join_due = 0.0
         self._entered: bytes | None = None
+        self._joins_placed = False
+        """A JOIN of this device for the present offer stands in the line."""
 
     def sent(self, action: SendOverLine, item_id: bytes) -> None:
         """See `Broker`."""
@@ -233,6 +240,8 @@ class ClientBroker:
         if self._heard or offer is None or offer.session_id == self._entered:
             return actions
         if self._joined is None or offer.session_id != self._joined.session_id or now >= self._join_due:
+            if self._joined is None or offer.session_id != self._joined.session_id:
+                self._joins_placed = False
             self._joined = offer
             self._join_due = now + self._join_again
             self._outbox.drop(PayloadKind.JOIN)
@@ -247,13 +256,14 @@ class ClientBroker:
     def on_control(self, effect: ControlEffect, now: float) -> list[Action]:
         """See `Broker`."""
         if not isinstance(effect, ControlReceived):
+            if isinstance(effect, ControlPlaced) and self._outbox.holds(effect.item_id, PayloadKind.JOIN):
+                self._joins_placed = True
             lost = self._outbox.fate(effect, now)
             if lost is not None and lost.kind is PayloadKind.JOIN:
                 self._join_due = now
             return []
         if effect.sender_identity != self._peer_identity:
-            elsewhere = effect.kind is PayloadKind.JOIN and self._entered is None
-            return [JoinedElsewhere()] if elsewhere else []
+            return [JoinedElsewhere()] if self._joined_elsewhere(effect) else []
         if effect.kind is PayloadKind.OFFER:
             return self.on_tick(now)
         if effect.kind is PayloadKind.WELCOME and self._joined is not None:
@@ -274,6 +284,16 @@ class ClientBroker:
             case _:
                 pass
         return []
+
+    def _joined_elsewhere(self, effect: ControlReceived) -> bool:
+        """Whether another device of this person has joined first (S1: in line order, the same for all)."""
+        if effect.kind is not PayloadKind.JOIN or self._entered is not None or self._joins_placed:
+            return False
+        try:
+            session_id = JoinBody.decode(effect.body.reveal()).session_id
+        except CodecError:
+            return False
+        return self._joined is None or session_id == self._joined.session_id
 
     def _on_welcome(self, effect: ControlReceived) -> list[Action]:
         if self._joined is None or self._heard:
