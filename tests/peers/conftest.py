@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support import peer_rs, peer_ts
+from support import peer_core, peer_rs, peer_ts
 from support.peer_ts import Bridge
 
 
@@ -30,11 +30,21 @@ def ts_rc() -> Iterator[Bridge]:
         yield bridge
 
 
+@pytest.fixture(scope="session")
+def core() -> Iterator[Bridge]:
+    """core-crypto."""
+    reason = peer_core.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with Bridge(peer_core.VERSION) as bridge:
+        yield bridge
+
+
 @pytest.fixture(autouse=True)
 def _forget(request: pytest.FixtureRequest) -> Iterator[None]:
     """Members of one test do not pile up in Node's memory."""
     yield
-    for name in ("ts", "ts_rc"):
+    for name in ("ts", "ts_rc", "core"):
         if name in request.fixturenames:
             request.getfixturevalue(name).ask("forget")
 

@@ -9,6 +9,7 @@ from typing import Protocol
 EXPORT_LABEL = "amanat peers"
 EXPORT_CONTEXT = b"after every step"
 EXPORT_BYTES = 32
+PLAIN_LABEL = "exporter"
 
 
 class PeerRefused(Exception):
@@ -25,7 +26,9 @@ class View:
     tree_hash: bytes | None
     transcript_hash: bytes | None
     leaves: tuple[int, ...] | None
-    exported: bytes
+    exported: bytes | None
+    exported_plain: bytes | None = None
+    """MLS-Exporter of :data:`PLAIN_LABEL` and no context: all that core-crypto shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import pytest
 from crypto.ratchet_tree import RatchetTree
 from crypto.tree_math import LeafIndex, NodeIndex, direct_path, leaf_to_node
 from support.peer import Event, Made, Peer, PeerRefused, Proposer, Text, View
+from support.peer_core import CorePeer
 from support.peer_ours import FullPeer, ProductPeer
 
 GROUP_ID = b"a group of many implementations"
@@ -26,6 +27,7 @@ def sameness(view: View) -> tuple[object, ...]:
         shared.transcript_hash,
         shared.leaves,
         shared.exported,
+        shared.exported_plain,
     )
 
 
@@ -128,6 +130,12 @@ class Circle:
             joined = self.change(without_path, adds=[make()])
         return joined[0]
 
+    def enter(self, newcomer: Peer, leaf: int, message: bytes) -> None:
+        """Everybody takes in the external commit of somebody new."""
+        self.follow(leaf, message)
+        self.peers[leaf] = newcomer
+        self.check_agreement()
+
     def follow(self, committer: int, message: bytes, *, replaced: Collection[int] = ()) -> None:
         """Everybody but its maker takes a commit in; whoever is removed by it drops out.
 
@@ -225,7 +233,12 @@ class Circle:
             self.text(sender)
 
     def _introduce(self, leaf: int, committer: int) -> None:
-        """mls-rs can name only a member that it has heard."""
+        """mls-rs can name only a member that it has heard; core-crypto names members by identity."""
+        maker = self.peers[committer]
+        if isinstance(maker, CorePeer):
+            peer = self.peers[leaf]
+            assert isinstance(peer, CorePeer | FullPeer)
+            maker.identities[leaf] = peer.identity
         if self.peers[committer].kind == "mls-rs" and leaf != committer:
             self.text(leaf)
 
@@ -248,8 +261,11 @@ def random_life(
     seed: int,
     epochs: int,
     largest: int = 8,
+    replaces: bool = True,
 ) -> dict[str, int]:
     """``epochs`` random commits by random members; each kind of ``kinds`` stays in the group.
+
+    Without ``replaces`` no commit adds and removes at once.
 
     Returns:
         How often each kind of step was taken.
@@ -259,7 +275,9 @@ def random_life(
     for _ in range(epochs):
         leaves = list(circle.peers)
         committer = chance.choice(leaves)
-        step = chance.choice(["update", "update", "add", "add", "remove", "replace"])
+        step = chance.choice(
+            ["update", "update", "add", "add", "remove", "replace" if replaces else "remove"]
+        )
         removes: list[int] = []
         if step in {"remove", "replace"}:
             others = [leaf for leaf in leaves if leaf != committer]

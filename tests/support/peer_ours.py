@@ -19,7 +19,17 @@ from crypto.rfc9420.full_group import ApplicationReceived, CommitFollowed, FullG
 from crypto.rfc9420.make import CommitOptions
 from crypto.suites import CipherSuite
 from crypto.tree_math import LeafIndex
-from support.peer import EXPORT_BYTES, EXPORT_CONTEXT, EXPORT_LABEL, Event, Made, PeerRefused, Text, View
+from support.peer import (
+    EXPORT_BYTES,
+    EXPORT_CONTEXT,
+    EXPORT_LABEL,
+    PLAIN_LABEL,
+    Event,
+    Made,
+    PeerRefused,
+    Text,
+    View,
+)
 
 Rng = Callable[[int], bytes]
 DAY_SECONDS = 86_400
@@ -47,8 +57,9 @@ class OurDevice:
         self.suite = suite
         self.rng = rng
         self.policy = RatchetPolicy(keep_skipped=keep_skipped)
+        self.identity = identity
         self.credential = Credential.basic(identity)
-        self.capabilities = Capabilities(versions=(1,), cipher_suites=(suite.code,), credentials=(1,))
+        self.capabilities = Capabilities(versions=(1,), cipher_suites=(suite.code,), credentials=(1, 2))
         self.signature_private, _ = suite.generate_signature_key_pair(rng)
         self.bundle: KeyPackageBundle = generate_key_package(
             suite=suite,
@@ -150,6 +161,7 @@ class ProductPeer(OurDevice):
             transcript_hash=group.confirmed_transcript_hash,
             leaves=tuple(member.leaf_index for member in group.members),
             exported=group.export(EXPORT_LABEL, EXPORT_CONTEXT, EXPORT_BYTES),
+            exported_plain=group.export(PLAIN_LABEL, b"", EXPORT_BYTES),
         )
 
 
@@ -220,7 +232,7 @@ class FullPeer(OurDevice):
             case ProposalReceived():
                 return Event(kind="proposal")
             case CommitFollowed():
-                assert received.sender.leaf_index == sender
+                assert received.sender.index in {None, sender}  # None: somebody new
                 if received.group is None:
                     return Event(kind="removed")
                 self.group = received.group
@@ -247,4 +259,5 @@ class FullPeer(OurDevice):
             transcript_hash=group.context.confirmed_transcript_hash,
             leaves=tuple(member.leaf_index for member in group.members),
             exported=group.export(EXPORT_LABEL, EXPORT_CONTEXT, EXPORT_BYTES),
+            exported_plain=group.export(PLAIN_LABEL, b"", EXPORT_BYTES),
         )

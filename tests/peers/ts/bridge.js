@@ -1,6 +1,6 @@
 // A small JSON-lines bridge: one request a line on standard input, one answer a line on standard output.
 //
-// usage: node bridge.js 1.6.4 | 2.0.0-rc.10
+// usage: node bridge.js 1.6.4 | 2.0.0-rc.10 | core-crypto     (the first two are versions of ts-mls)
 //
 // A request is {"id": n, "op": name, "member": handle, ...}; bytes are hexadecimal. An answer is
 // {"id": n, "result": {...}} or {"id": n, "error": sentence}. Requests are answered in order. Members live in
@@ -10,7 +10,7 @@ import { createInterface } from "node:readline"
 
 import { fromHex, hexed } from "./hex.js"
 
-const peers = { "1.6.4": "./peer-1.js", "2.0.0-rc.10": "./peer-2-rc.js" }
+const peers = { "1.6.4": "./peer-1.js", "2.0.0-rc.10": "./peer-2-rc.js", "core-crypto": "./peer-core-crypto.js" }
 
 const wanted = process.argv[2]
 if (!(wanted in peers)) {
