@@ -1,8 +1,9 @@
 """A store that came from a backup, or from a machine put back to an earlier state: made safe to serve (R9).
 
-Such a store numbers cells that devices have read otherwise. Under the old incarnation they would see two
-records of one conversation and stop for ever, as after a fork (R10). So every channel becomes what it would
-be after a loss, and devices recover by R9: a new incarnation, counting from 1, open, without cells.
+Such a store gives numbers away a second time. A device that comes back after others have written would find
+other cells under numbers that it has read: two records of one conversation, a fork, after which people must
+decide (R10). So every channel becomes what it would be after a loss, and devices recover by R9: a new
+incarnation, counting from 1, open, without cells.
 
 Why more than the incarnation has to change:
 
