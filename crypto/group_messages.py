@@ -99,8 +99,9 @@ def open_message(
         state.suite,
         body,
         sender_data_secret=state.sender_data_secret.reveal(),
-        secret_tree=state.secret_tree if is_application else state.secret_tree.copy(),
+        secret_tree=state.secret_tree,
         signature_key=state.signature_key,
         group_context=state.context.to_bytes(),
         own_leaf=state.own_leaf,
+        consume=is_application,
     )

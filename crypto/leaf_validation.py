@@ -99,15 +99,13 @@ def check_members_together(tree: RatchetTree) -> None:
         ValidationError: ``tree.signature-key-repeated``, ``tree.encryption-key-repeated`` or
             ``tree.credential-type``.
     """
-    leaves = [leaf for _, leaf in tree.members()]
-    if len({leaf.signature_key for leaf in leaves}) != len(leaves):
+    census = tree.census
+    if census.signature_keys.repeated:
         raise ValidationError("tree.signature-key-repeated")
     # Section 12.4.3.1 asks the same of parents: no key may stand at two nodes.
-    keys = [node.encryption_key for node in tree.nodes if node is not None]
-    if len(set(keys)) != len(keys):
+    if census.encryption_keys.repeated:
         raise ValidationError("tree.encryption-key-repeated")
-    in_use = {leaf.credential.credential_type for leaf in leaves}
+    in_use = set(census.credential_types)
     # Members mostly list the same types, so that few lists are left to compare.
-    lists = {leaf.capabilities.credentials for leaf in leaves}
-    if any(not in_use.issubset(listed) for listed in lists):
+    if any(not in_use.issubset(listed) for listed in census.credential_lists):
         raise ValidationError("tree.credential-type")

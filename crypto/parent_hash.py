@@ -52,7 +52,7 @@ def check_parent_hashes(suite: CipherSuite, tree: RatchetTree) -> None:
     Raises:
         ValidationError: ``tree.parent-hash``.
     """
-    for index in range(1, len(tree.nodes), 2):
+    for index in range(1, tree.width, 2):
         node_index = NodeIndex(index)
         parent = tree.parent_node(node_index)
         if parent is None:

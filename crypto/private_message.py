@@ -201,6 +201,7 @@ def unprotect_private(
     signature_key: Callable[[LeafIndex], bytes],
     group_context: bytes,
     own_leaf: LeafIndex | None = None,
+    consume: bool = True,
 ) -> tuple[AuthenticatedContent, SenderData]:
     """Decrypt and verify a PrivateMessage of this epoch (the caller has compared group id and epoch).
 
@@ -216,6 +217,7 @@ def unprotect_private(
         signature_key: Gives a leaf's public key; raises ValidationError for a blank one.
         group_context: Encoded GroupContext of the epoch.
         own_leaf: The leaf whose ratchet must not move.
+        consume: False leaves the generation usable: a commit may still turn out to be invalid (R14).
 
     Raises:
         AuthenticationError: Steps 1, 4 and 6.
@@ -242,7 +244,7 @@ def unprotect_private(
     _check_padding(reader)
     authenticated = AuthenticatedContent(wire_format=WireFormat.PRIVATE_MESSAGE, content=content, auth=auth)
     verify_framed_content(suite, public, authenticated, group_context)
-    if leaf != own_leaf:
+    if consume and leaf != own_leaf:
         secret_tree.consume(prepared)
     return authenticated, sender_data
 

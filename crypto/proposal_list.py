@@ -113,12 +113,11 @@ def apply_adds(
         return ()  # an update looks at no other member
     if len({add.key_package.leaf_node.signature_key for add in adds}) != len(adds):
         raise ValidationError("proposal.add-repeated")
-    # Who is left after the removes counts: replacing a member by itself is allowed (section 12.2).
-    present = {leaf.signature_key for _, leaf in tree.members()}
     added: list[AddedMember] = []
     for add in adds:
         key_package = add.key_package
-        if key_package.leaf_node.signature_key in present:
+        # Who is left after the removes counts: replacing a member by itself is allowed (section 12.2).
+        if tree.census.signature_keys.count(key_package.leaf_node.signature_key):
             raise ValidationError("proposal.add-present-member")
         check_key_package(suite, key_package)
         check_leaf(

@@ -41,7 +41,7 @@ def check_unmerged_leaves(tree: RatchetTree) -> None:
         ValidationError: ``tree.unmerged-unsorted``, ``tree.unmerged-not-below``, ``tree.unmerged-blank`` or
             ``tree.unmerged-between``.
     """
-    for index in range(1, len(tree.nodes), 2):
+    for index in range(1, tree.width, 2):
         node_index = NodeIndex(index)
         parent = tree.parent_node(node_index)
         if parent is None:

@@ -204,8 +204,8 @@ def merge_path(
     fresh = [update_path.leaf_node.encryption_key, *public_keys]
     # The committer's present leaf and path count too: each key must be new to the tree that the path is put
     # into.
-    present = {node.encryption_key for node in tree.nodes if node is not None}
-    if len(set(fresh)) != len(fresh) or not present.isdisjoint(fresh):
+    present = tree.census.encryption_keys
+    if len(set(fresh)) != len(fresh) or any(present.count(key) for key in fresh):
         raise ValidationError("path.key-not-fresh")
     if any(len(key) != suite.hpke.n_public for key in fresh):
         raise ValidationError("path.key-size")
@@ -305,7 +305,7 @@ def keys_that_fit(old: RatchetTree, new: RatchetTree, private_keys: PrivateKeys)
     fitting: dict[NodeIndex, Secret] = {}
     for node_index, private in private_keys.items():
         before = old.node(node_index)
-        after = new.node(node_index) if node_index < len(new.nodes) else None
+        after = new.node(node_index) if node_index < new.width else None
         if before is not None and after is not None and before.encryption_key == after.encryption_key:
             fitting[node_index] = private
     return fitting

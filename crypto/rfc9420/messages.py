@@ -130,10 +130,11 @@ def open_any(state: FullState, message: bytes) -> AuthenticatedContent:
         core.suite,
         body,
         sender_data_secret=core.sender_data_secret.reveal(),
-        secret_tree=core.secret_tree.copy() if is_commit else core.secret_tree,
+        secret_tree=core.secret_tree,
         signature_key=core.signature_key,
         group_context=core.context.to_bytes(),
         own_leaf=core.own_leaf,
+        consume=not is_commit,
     )
     return authenticated
 

@@ -319,9 +319,7 @@ def test_unmerged_leaves_are_sorted_below_and_listed_on_the_way(
     assert root is not None
     lower = replace(root, encryption_key=b"k" * 32, unmerged_leaves=())
     unmerged = tuple(LeafIndex(leaf) for leaf in listed)
-    tree.set_parents(
-        LeafIndex(3), {NodeIndex(5): lower, tree.root: replace(root, unmerged_leaves=unmerged)}
-    )
+    tree.set_parents(LeafIndex(3), {NodeIndex(5): lower, tree.root: replace(root, unmerged_leaves=unmerged)})
     refused(scene, scene.with_tree(tree), rule)
 
 
