@@ -27,12 +27,14 @@ SHARED = ROOT.parent / "shared"
 SYSTEM_PACKAGES = {
     "node": "runs ts-mls, the other implementation that tests/peers talks to",
     "npm": "installs ts-mls for it",
+    "spin": "searches the model of channels and commits (docs/MODEL.md)",
+    "gcc": "compiles that search",
     "strace": "counts what a live session writes to disk (otherwise /proc is read, which sees less)",
     "tmux": "runs the terminal app in a real terminal",
 }
 """Program and what is left out without it; it is also the name of its Debian package, but for:"""
 
-PACKAGE_OF = {"node": "nodejs"}
+PACKAGE_OF = {"node": "nodejs", "gcc": "gcc libc6-dev"}
 
 STEP_SECONDS = 3600
 """No step may take longer; a hung one is ended and counted as failed."""
@@ -69,7 +71,7 @@ def _strace_works() -> bool:
 def install_system_packages(tally: Tally) -> None:
     """Install what is missing where this is root on Debian or Ubuntu; otherwise print the line to type."""
     missing = [name for name in SYSTEM_PACKAGES if shutil.which(name) is None]
-    packages = [PACKAGE_OF.get(name, name) for name in missing]
+    packages = " ".join(PACKAGE_OF.get(name, name) for name in missing).split()
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         say(f"Set-up: installing {' '.join(packages)} by apt-get ...")
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]

@@ -164,8 +164,9 @@ def test_missing_programs_are_listed_where_they_cannot_be_installed(
     monkeypatch.setattr(check.shutil, "which", lambda name: None)
     tally = check.Tally()
     check.install_system_packages(tally)
-    assert [entry.partition(":")[0] for entry in tally.left_out] == ["node", "npm", "strace", "tmux"]
-    assert "sudo apt-get install -y nodejs npm strace tmux" in capsys.readouterr().out
+    missing = ["node", "npm", "spin", "gcc", "strace", "tmux"]
+    assert [entry.partition(":")[0] for entry in tally.left_out] == missing
+    assert "sudo apt-get install -y nodejs npm spin gcc libc6-dev strace tmux" in capsys.readouterr().out
 
 
 def test_ts_mls_is_left_out_where_node_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
