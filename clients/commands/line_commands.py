@@ -58,6 +58,7 @@ def _sending_code(line: LineSummary, state: MessageState) -> ExitCode:
 
 def message_as_json(line: LineName, message: LineMessage) -> dict[str, Any]:
     """One message for a program. `utc_seconds` is its sender's claim (R23)."""
+    kept = {"session": message.session_id} if message.kind is MessageKind.SESSION else {}
     return {
         "line": line,
         "item": message.item_id,
@@ -67,6 +68,7 @@ def message_as_json(line: LineName, message: LineMessage) -> dict[str, Any]:
         "kind": message.kind.value,
         "state": message.state.value,
         "text": message.text,
+        **kept,
     }
 
 
@@ -77,6 +79,8 @@ def message_as_text(line: LineName, message: LineMessage) -> str:
     match message.kind:
         case MessageKind.TEXT:
             return f"{when}  {who}: {message.text}"
+        case MessageKind.SESSION:
+            return f"{when}  {who} (live session): {message.text}"
         case MessageKind.NOTICE:
             return f"{when}  {line}: ({message.text})"
         case MessageKind.OFFER:

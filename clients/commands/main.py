@@ -20,6 +20,7 @@ from clients.commands import (
     alarm_command,
     contact_commands,
     crisis_command,
+    kept_command,
     line_commands,
     offer_commands,
     session_command,
@@ -38,6 +39,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *alarm_command.COMMANDS,
     *offer_commands.COMMANDS,
     *session_command.COMMANDS,
+    *kept_command.COMMANDS,
     *crisis_command.COMMANDS,
     *tool_commands.COMMANDS,
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clients.commands.alarm_command import note_alarms
 from clients.commands.command import Command, add_line_argument, online_codes
 from clients.commands.context import Context, MissingPrerequisite
-from clients.sdk.errors import AmanatError, ExitCode
+from clients.sdk.errors import AmanatError, ExitCode, UsageError
 from clients.sdk.model import Role
 from clients.sdk.session.front import EndReason
 from clients.sdk.session.scripted import parse_script, sizes_sentence, unfinished
@@ -41,8 +41,13 @@ _EXIT_CODES: Final = {
 }
 
 
-def end_sentence(reason: EndReason) -> str:
-    """What a person is told about the end of a session."""
+def end_sentence(reason: EndReason, *, kept: int = 0) -> str:
+    """What a person is told about the end of a session, of which so many texts were kept by agreement."""
+    if kept:
+        return (
+            "The session has ended; its keys are gone. You both agreed to keep its text: "
+            f"{kept} text(s) stand in the line's conversation."
+        )
     return _END_SENTENCES[reason]
 
 
@@ -50,6 +55,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_line_argument(parser)
     parser.add_argument(
         "--script", type=Path, metavar="FILE", help='{"turns": [["client", "text"], ["therapist", "text"]]}'
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="with --script: agree to keep the session's text; it is kept if the other side agrees too",
     )
     parser.add_argument(
         "--timeout",
@@ -66,6 +76,8 @@ def _session(context: Context, arguments: argparse.Namespace) -> int:
     script = None if arguments.script is None else _read_script(arguments.script)
     # A broken script, or a text too long for it, is refused before the other side is kept waiting.
     turns = [] if script is None else parse_script(script)
+    if script is None and arguments.keep:
+        raise UsageError("--keep belongs to --script; on the terminal F6 asks and agrees.")
     if script is None and not (context.interactive and context.out.isatty()):
         raise MissingPrerequisite("A live session needs a terminal, or a script (--script FILE).")
 
@@ -85,6 +97,7 @@ def _session(context: Context, arguments: argparse.Namespace) -> int:
                     await session.start(
                         front=TERMINAL if script is None else SCRIPTED,
                         script=script,
+                        options={"keep": "1"} if arguments.keep else None,
                         timeout_seconds=arguments.timeout,
                     )
                     result = await session.wait()
@@ -100,7 +113,7 @@ def _session(context: Context, arguments: argparse.Namespace) -> int:
     if arguments.json:
         context.print_json(_as_json(result))
     else:
-        context.print(end_sentence(result.reason))
+        context.print(end_sentence(result.reason, kept=result.kept))
     if wrong:
         context.note(wrong)
     code = _EXIT_CODES.get(result.reason, ExitCode.FAILED)
@@ -123,6 +136,7 @@ def _as_json(result: SessionResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "cells_sent": result.cells_sent,
         "cells_received": result.cells_received,
+        "kept": result.kept,
         "reports": [list(report) for report in result.reports],
     }
 
@@ -133,8 +147,9 @@ COMMANDS: Final = (
         help="hold a live session",
         description="Hold a live session on a line: a therapist offers it now and waits for the client, a "
         "client waits\nfor the therapist's offer. It exists in memory only, in a process of its own, and is "
-        "wiped at the end.\n\nA script (--script) is checked first: a text that could not be sent ends the "
-        "command with 2, before\nanybody waits. A session that did not play the script whole ends it with 1.",
+        "wiped at the end,\nunless both agree in it to keep its text (F6; see `amanat kept`).\n\n"
+        "A script (--script) is checked first: a text that could not be sent ends the command with 2, "
+        "before\nanybody waits. A session that did not play the script whole ends it with 1.",
         run=_session,
         add_arguments=_arguments,
         exit_codes=online_codes(ExitCode.DECISION_NEEDED),

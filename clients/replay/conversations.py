@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from clients.sdk.errors import MAX_TEXT_BYTES, UsageError
+from clients.sdk.errors import MAX_TEXT_BYTES, UsageError, too_long
 from clients.sdk.model import Role
 
 WORDS: Final = (
@@ -127,7 +127,7 @@ def _checked(path: Path, number: int, place: int, text: str) -> str:
         )
     if size > MAX_TEXT_BYTES:
         raise UsageError(
-            f"{path}: conversation {number}, turn {place} is {size - MAX_TEXT_BYTES:,} bytes too long "
+            f"{path}: conversation {number}, turn {place} is {too_long(size - MAX_TEXT_BYTES)} "
             f"(at most {MAX_TEXT_BYTES:,} bytes of UTF-8)."
         )
     return text

@@ -65,6 +65,11 @@ class UsageError(AmanatError):
     exit_code = ExitCode.USAGE
 
 
+def too_long(bytes_over: int) -> str:
+    """So many bytes too long, in words."""
+    return f"{bytes_over:,} byte{'' if bytes_over == 1 else 's'} too long"
+
+
 class TextTooLong(UsageError):
     """A text beyond `MAX_TEXT_BYTES`; nothing was sent and nothing cut.
 
@@ -74,7 +79,7 @@ class TextTooLong(UsageError):
 
     def __init__(self, bytes_over: int) -> None:
         super().__init__(
-            f"This text is {bytes_over:,} bytes too long (at most {MAX_TEXT_BYTES:,} bytes of UTF-8); "
+            f"This text is {too_long(bytes_over)} (at most {MAX_TEXT_BYTES:,} bytes of UTF-8); "
             "nothing was sent. Shorten it or send it in parts."
         )
         self.bytes_over = bytes_over
@@ -124,6 +129,13 @@ class UnknownOffer(UsageError):
 
     def __init__(self) -> None:
         super().__init__("There is no such offer on this line.")
+
+
+class UnknownSession(UsageError):
+    """No kept live session of that id on the line."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such kept session on this line.")
 
 
 class TimedOut(AmanatError):

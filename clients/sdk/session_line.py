@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from clients.sdk.engine import Engine
@@ -64,6 +64,11 @@ class EngineSessionLine:
         item_id = e.ItemId(os.urandom(16))
         self._engine.handle(self._line_id, e.SendControl(item_id=item_id, kind=kind, body=Secret(body)))
         return item_id
+
+    def keep(self, session_id: bytes, texts: Sequence[e.KeptText]) -> None:
+        """Put what both agreed to keep into the conversation (S7); nothing once the device is closed."""
+        if not self._engine.closed:
+            self._engine.handle(self._line_id, e.KeepSession(session_id=session_id, texts=tuple(texts)))
 
     @contextmanager
     def hearing(self, ear: Callable[[ControlEffect], None]) -> Iterator[None]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from clients.sdk.line.events import DeliveryState
 from clients.sdk.line.events import LinePhase as MachinePhase
+from clients.sdk.line.kept import SESSION_ID_BYTES
 from clients.sdk.line.payloads import (
     PayloadKind,
     decode_offer_id,
@@ -15,6 +16,7 @@ from clients.sdk.line.payloads import (
 from clients.sdk.line.view import LineMessage as MachineMessage
 from clients.sdk.line.view import LineView
 from clients.sdk.model import (
+    KeptSession,
     LineMessage,
     LineName,
     LinePhase,
@@ -73,7 +75,7 @@ def show_state(state: DeliveryState) -> MessageState:
 
 def item_id_of(message: MachineMessage) -> str:
     """Stable name of a message on this device."""
-    if message.mine and message.item_id:
+    if message.item_id:
         return message.item_id.hex()
     return f"{message.sender_device.hex()}-{message.counter}"
 
@@ -81,7 +83,9 @@ def item_id_of(message: MachineMessage) -> str:
 def show_message(message: MachineMessage) -> LineMessage:
     """One message as the application shows it."""
     kind, text = _kind_and_text(message)
-    if message.mine:
+    if message.kept:
+        state = MessageState.DELIVERED if message.mine else MessageState.RECEIVED
+    elif message.mine:
         state = MessageState.QUEUED if message.state is None else show_state(message.state)
     else:
         state = MessageState.MISSING if message.missing else MessageState.RECEIVED
@@ -93,10 +97,25 @@ def show_message(message: MachineMessage) -> LineMessage:
         counter=message.counter,
         state=state,
         kind=kind,
+        session_id=message.item_id[:SESSION_ID_BYTES].hex() if message.kept else "",
     )
 
 
+def kept_sessions(messages: Iterable[LineMessage]) -> list[KeptSession]:
+    """The live sessions whose texts stand in a conversation, in its order."""
+    found: dict[str, list[LineMessage]] = {}
+    for message in messages:
+        if message.kind is MessageKind.SESSION:
+            found.setdefault(message.session_id, []).append(message)
+    return [
+        KeptSession(session_id=session_id, texts=len(texts), first_utc_seconds=texts[0].utc_seconds)
+        for session_id, texts in found.items()
+    ]
+
+
 def _kind_and_text(message: MachineMessage) -> tuple[MessageKind, str]:
+    if message.kept:
+        return MessageKind.SESSION, message.body.reveal_text()
     if message.missing:
         return MessageKind.MISSING, ""
     if message.needs_newer_version:
@@ -116,7 +135,7 @@ def _kind_and_text(message: MachineMessage) -> tuple[MessageKind, str]:
 
 def is_new(message: MachineMessage) -> bool:
     """Whether a received message is one that an application is told of."""
-    return not message.mine and not message.missing
+    return not message.mine and not message.missing and not message.kept
 
 
 def list_offers(messages: Iterable[MachineMessage], *, now: float) -> list[Offer]:
@@ -127,7 +146,7 @@ def list_offers(messages: Iterable[MachineMessage], *, now: float) -> list[Offer
     """
     found: dict[bytes, Offer] = {}
     for message in messages:
-        if message.missing or message.needs_newer_version:
+        if message.missing or message.needs_newer_version or message.kept:
             continue
         sender = "me" if message.mine else "them"
         try:

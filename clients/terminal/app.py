@@ -299,7 +299,7 @@ class AmanatApp(CalmApp[int]):
             self.action_lock()  # who wipes a session in a hurry does not want the line on the screen either
             return
         if result is not None:
-            self.notify(end_sentence(result.reason), timeout=12)
+            self.notify(end_sentence(result.reason, kept=result.kept), timeout=12)
         await home.bring_up_to_date()
 
     async def _bring_about(self, session: SessionHandle, waiting: WaitingScreen) -> bool:

@@ -16,7 +16,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Label, TextArea
 
-from clients.sdk.errors import MAX_TEXT_BYTES
+from clients.sdk.errors import MAX_TEXT_BYTES, too_long
 
 _NEW_LINE_KEYS: Final = {"ctrl+j", "shift+enter", "alt+enter"}
 _MAX_VISIBLE_LINES: Final = 8
@@ -114,7 +114,7 @@ class Composer(Vertical):
         label = self.query_one(".composer-size", Label)
         over = used - MAX_TEXT_BYTES
         if over > 0:
-            label.update(f"{over:,} bytes too long: shorten it, or send it in parts")
+            label.update(f"{too_long(over)}: shorten it, or send it in parts")
         else:
             label.update(f"{used:,} of {MAX_TEXT_BYTES:,} bytes")
         label.set_class(over > 0, "too-long")

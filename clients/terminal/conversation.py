@@ -25,6 +25,8 @@ STATE_MARKS: Final = {
 }
 MISSING_SENTENCE: Final = "a message is missing here; it has been asked for"
 NEWER_SENTENCE: Final = "this message needs a newer version of Amanat"
+KEPT_SENTENCE: Final = "from a live session, kept because you both agreed"
+KEPT_MARK: Final = "live session"
 OFFER_SENTENCE: Final = "an appointment for a live session (F9 shows it)"
 
 
@@ -68,9 +70,9 @@ class Aside(Label):
 
 
 def aside_for(message: LineMessage) -> Aside | None:
-    """How a message that is no text is shown; None for texts."""
+    """How a message that is no text is shown; None for texts, those of a kept session included."""
     match message.kind:
-        case MessageKind.TEXT:
+        case MessageKind.TEXT | MessageKind.SESSION:
             return None
         case MessageKind.NOTICE:
             return Aside(message.text, kind="notice")
@@ -108,6 +110,8 @@ class Conversation(VerticalScroll):
         for message in fresh:
             if previous is None or day(previous.utc_seconds, now) != day(message.utc_seconds, now):
                 widgets.append(Aside(day(message.utc_seconds, now), kind="day"))
+            if message.session_id and (previous is None or previous.session_id != message.session_id):
+                widgets.append(Aside(KEPT_SENTENCE, kind="notice"))
             widgets.append(self._make(message))
             previous = message
         if widgets:
@@ -127,14 +131,18 @@ class Conversation(VerticalScroll):
             mine=message.sender == "me",
             text=message.text,
             utc_seconds=message.utc_seconds,
-            mark=STATE_MARKS[message.state],
+            mark=_mark(message),
         )
         bubble.id = _widget_id(message.item_id)
         return bubble
 
     def _update(self, message: LineMessage) -> None:
         for bubble in self.query(f"#{_widget_id(message.item_id)}").results(Bubble):
-            bubble.set_mark(STATE_MARKS[message.state])
+            bubble.set_mark(_mark(message))
+
+
+def _mark(message: LineMessage) -> str:
+    return KEPT_MARK if message.kind is MessageKind.SESSION else STATE_MARKS[message.state]
 
 
 def _widget_id(item_id: str) -> str:

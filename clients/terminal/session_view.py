@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from enum import Enum
 from typing import ClassVar, Final
 
 from textual import events, on, work
@@ -27,9 +28,11 @@ from clients.sdk.errors import AmanatError
 from clients.sdk.session.front import (
     Ended,
     EndReason,
+    KeepChanged,
     Link,
     LinkChanged,
     PeerEnding,
+    PeerReturned,
     PeerTyping,
     SessionEvent,
     SessionPort,
@@ -70,6 +73,30 @@ _REASON_SENTENCES: Final = {
 GONE_SENTENCE: Final = (
     "Nothing of it was written to disk. The next key ends the process that held its keys and its texts."
 )
+KEPT_SENTENCE: Final = (
+    "Its text stands in the line's conversation, in the vault of each of you, because you both agreed. Its "
+    "keys are gone; the next key ends the process that held them."
+)
+
+
+def keep_sentence(name: str, *, mine: bool, theirs: bool) -> str:
+    """What will become of the text if the session ends now."""
+    match mine, theirs:
+        case True, True:
+            return "You both agreed: this text is kept on both devices when you end. F6 takes it back."
+        case True, False:
+            return f"You asked {name} to keep this text; without their yes it is wiped. F6 takes it back."
+        case False, True:
+            return f"{name} asks to keep this text on both devices. F6 answers; without your yes it is wiped."
+        case _:
+            return "This text is wiped on both devices when you end."
+
+
+class KeepChoice(Enum):
+    """What came of the question whether the text is to be kept."""
+
+    YES = "yes"
+    NO = "no"
 
 
 async def run(session: SessionPort) -> None:
@@ -86,11 +113,20 @@ class EndQuestion(ModalScreen[bool]):
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss(False)", "Go on")]
 
+    def __init__(self, *, kept: bool = False) -> None:
+        super().__init__()
+        self._kept = kept
+
     def compose(self) -> ComposeResult:
         """Lay the card out."""
+        fate = (
+            "You both agreed to keep it: it goes into the line's conversation on both devices."
+            if self._kept
+            else "Then it is wiped on both devices, for good."
+        )
         with Card(classes="card small"):
             yield Label("End the session?", classes="card-title")
-            yield Static("What you both wrote still arrives. Then it is wiped on both devices, for good.")
+            yield Static(f"What you both wrote still arrives. {fate}")
             with Horizontal(classes="buttons"):
                 yield Button("End it", id="end", variant="error")
                 yield Button("Go on", id="stay", variant="primary")
@@ -101,19 +137,61 @@ class EndQuestion(ModalScreen[bool]):
         self.dismiss(event.button.id == "end")
 
 
+class KeepQuestion(ModalScreen[KeepChoice | None]):
+    """Asks, agrees, declines or takes back (S7)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss", "Leave it as it is")]
+
+    def __init__(self, *, name: str, mine: bool, theirs: bool) -> None:
+        super().__init__()
+        self._name = name
+        self._mine = mine
+        self._theirs = theirs
+
+    def compose(self) -> ComposeResult:
+        """Lay the card out."""
+        with Card(classes="card small"):
+            yield Label("Keep this text?", classes="card-title")
+            yield Static(self._question(), markup=False)
+            with Horizontal(classes="buttons"):
+                if not self._mine:
+                    yield Button("Agree" if self._theirs else "Ask", id="yes")
+                if self._mine or self._theirs:
+                    yield Button("Take it back" if self._mine else "Do not keep it", id="no")
+                yield Button("Leave it as it is", id="leave", variant="primary")
+
+    def on_mount(self) -> None:
+        """Begin with the answer that changes nothing."""
+        self.query_one("#leave", Button).focus()
+
+    def _question(self) -> str:
+        now = keep_sentence(self._name, mine=self._mine, theirs=self._theirs)
+        return (
+            f"{now}\n\nKept means: what the two of you wrote in this session stands in the line's "
+            "conversation, in both vaults, without signatures, until it is deleted there. Either of you can "
+            "take it back until the session ends."
+        )
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        self.dismiss({"yes": KeepChoice.YES, "no": KeepChoice.NO}.get(event.button.id or ""))
+
+
 class GoneScreen(Screen[None]):
     """What is left of a session: one sentence. Any key leaves."""
 
-    def __init__(self, reason: EndReason) -> None:
+    def __init__(self, reason: EndReason, *, kept: bool = False) -> None:
         super().__init__()
         self._reason = reason
+        self._kept = kept
 
     def compose(self) -> ComposeResult:
         """Lay the screen out."""
         with Middle(), Center(), Vertical(id="gone"):
             yield Label("Session ended", classes="card-title")
             yield Static(_REASON_SENTENCES[self._reason])
-            yield Static(GONE_SENTENCE, classes="faint")
+            yield Static(KEPT_SENTENCE if self._kept else GONE_SENTENCE, classes="faint")
             yield Label("Any key leaves", classes="card-keys")
 
     def on_key(self, event: events.Key) -> None:
@@ -127,6 +205,7 @@ class SessionApp(CalmApp[None]):
     """The session's screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        key("f6", "keep", "Keep the text"),
         key("f9", "end", "End the session"),
         key("ctrl+q", "end", ""),
         key("f8", "panic_now", "Wipe now"),
@@ -147,6 +226,8 @@ class SessionApp(CalmApp[None]):
         self._typing_timer: Timer | None = None
         self._typing = False
         self._over = False
+        self._mine = False
+        self._theirs = False
 
     def compose(self) -> ComposeResult:
         """Lay the screen out."""
@@ -155,6 +236,7 @@ class SessionApp(CalmApp[None]):
             yield Label("", id="bar-countdown")
             yield Label("", id="bar-connection")
         yield Label("", id="session-notice")
+        yield Label("", id="session-keep", markup=False)
         yield VerticalScroll(id="session-log")
         yield Label("", id="session-typing", markup=False)
         yield Composer()
@@ -165,6 +247,7 @@ class SessionApp(CalmApp[None]):
         self.query_one("#session-notice").display = False
         self.query_one("#session-log").anchor()
         self._show_link(self._session.link)
+        self._show_keeping()
         self.tick()
         self.set_interval(1.0, self.tick)
         self.query_one(Composer).focus_writing()
@@ -193,8 +276,14 @@ class SessionApp(CalmApp[None]):
                 self._show_link(event.link)
             case PeerEnding():
                 self._say(f"{printable(self._session.peer_name)} is ending the session.")
+            case KeepChanged():
+                self._keep_changed(event)
+            case PeerReturned():
+                self._say(
+                    f"{printable(self._session.peer_name)} is back. What has no mark may not have arrived."
+                )
             case Ended():
-                self._end(event.reason)
+                self._end(event)
 
     def tick(self) -> None:
         """Show the time that is left, and remind at 10 and 5 minutes."""
@@ -254,6 +343,28 @@ class SessionApp(CalmApp[None]):
             return
         await self.query_one("#session-log").mount(bubble)
 
+    # -- keeping the text, if both agree (S7)
+
+    @work(group="question", exclusive=True)
+    async def action_keep(self) -> None:
+        """Ask, agree, decline or take back."""
+        if self._over:
+            return
+        name = printable(self._session.peer_name)
+        choice = await self.push_screen_wait(KeepQuestion(name=name, mine=self._mine, theirs=self._theirs))
+        if choice is not None and not self._over:
+            self._session.keep(choice is KeepChoice.YES)
+
+    def _keep_changed(self, event: KeepChanged) -> None:
+        self._mine, self._theirs = event.mine, event.theirs
+        self._show_keeping()
+
+    def _show_keeping(self) -> None:
+        label = self.query_one("#session-keep", Label)
+        name = printable(self._session.peer_name)
+        label.update(keep_sentence(name, mine=self._mine, theirs=self._theirs))
+        label.set_class(self._mine or self._theirs, "wished")
+
     # -- ending
 
     @work(group="question", exclusive=True)
@@ -261,7 +372,7 @@ class SessionApp(CalmApp[None]):
         """Ask, and then end for both."""
         if self._over:
             self.exit()
-        elif await self.push_screen_wait(EndQuestion()) and not self._over:
+        elif await self.push_screen_wait(EndQuestion(kept=self._mine and self._theirs)) and not self._over:
             self._say("Ending: waiting until everything has arrived …")
             self._session.end()
 
@@ -273,7 +384,7 @@ class SessionApp(CalmApp[None]):
         self._session.panic()
         self.exit()
 
-    def _end(self, reason: EndReason) -> None:
+    def _end(self, ended: Ended) -> None:
         if self._over:
             return  # the panic key was faster: all is wiped, and the app is on its way out
         self._over = True
@@ -282,11 +393,12 @@ class SessionApp(CalmApp[None]):
         composer.display = False
         self.query_one("#session-typing", Label).update("")
         self.query_one("#bar-countdown", Label).update("")
+        self.query_one("#session-keep").display = False
         self._say("The session is over. Wiping …")
-        self._wipe(reason)
+        self._wipe(ended)
 
     @work(group="wipe")
-    async def _wipe(self, reason: EndReason) -> None:
+    async def _wipe(self, ended: Ended) -> None:
         """Blank the texts from the last to the first, visibly, and leave one sentence."""
         bubbles = list(self.query(Bubble))[::-1]
         at_once = max(1, -(-len(bubbles) // _WIPE_STEPS))
@@ -300,7 +412,7 @@ class SessionApp(CalmApp[None]):
         while len(self.screen_stack) > 1:
             await self.pop_screen()
         self.clear_notifications()
-        await self.push_screen(GoneScreen(reason))
+        await self.push_screen(GoneScreen(ended.reason, kept=ended.kept))
 
     # -- small things
 

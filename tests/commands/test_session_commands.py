@@ -13,7 +13,7 @@ import pytest
 from clients.commands.session_command import end_sentence
 from clients.commands.times import parse_time
 from clients.sdk.errors import ExitCode, RelayUnreachable, TimedOut, UsageError
-from clients.sdk.model import OfferState, Role
+from clients.sdk.model import MessageKind, OfferState, Role
 from clients.sdk.session.front import EndReason
 from support.fake_device import NOW, session_result
 
@@ -124,6 +124,7 @@ def test_session_for_programs(world: Any, script: str) -> None:
         "seconds": 61.5,
         "cells_sent": 62,
         "cells_received": 61,
+        "kept": 0,
         "reports": [],
     }
 
@@ -201,3 +202,49 @@ def test_a_script_that_was_not_played_whole_is_no_success(
     # the way in which it ended weighs more
     vault.session_result = replace(vault.session_result, reason=EndReason.PEER_SILENT)
     assert world.run("session", "--script", str(path)) == ExitCode.TIMED_OUT
+
+
+def test_s7_a_scripted_side_agrees_to_keep_only_if_it_is_told_to(world: Any, script: str) -> None:
+    vault = world.vault()
+    vault.add_line("Dr Sara")
+    vault.session_result = replace(session_result(), kept=5)
+    assert world.run("session", "--script", script) == 0
+    assert ("options of session", {}) in vault.calls
+    assert world.run("session", "--script", script, "--keep") == 0
+    assert ("options of session", {"keep": "1"}) in vault.calls
+    assert "You both agreed to keep its text: 5 text(s) stand in the line's conversation." in world.out
+    assert world.run("session", "--keep") == ExitCode.USAGE
+
+
+def test_s7_kept_sessions_are_listed_read_and_deleted(world: Any) -> None:
+    vault = world.vault()
+    line = vault.add_line("Dr Sara")
+    assert world.run("kept") == 0
+    assert "needs both people's agreement" in world.err
+    first, second = "ab" * 16, "cd" * 16
+    vault.arrive("Dr Sara", "over the line")
+    for session_id, sender, text in (
+        (first, "me", "salam"),
+        (first, "them", "سلام"),
+        (second, "me", "again"),
+    ):
+        vault.arrive("Dr Sara", text, sender=sender, kind=MessageKind.SESSION, session_id=session_id)
+    listed = world.json("kept")["sessions"]
+    assert listed == [
+        {"id": first, "texts": 2, "first_utc_seconds": NOW},
+        {"id": second, "texts": 1, "first_utc_seconds": NOW},
+    ]
+    assert world.run("kept") == 0
+    assert "abababab" in world.out
+    assert world.run("kept", "ab") == 0
+    assert world.out.count("\n") == 2
+    assert "you (live session): salam" in world.out
+    assert "Dr Sara (live session): سلام" in world.out
+    assert world.json("kept", "cd")["session"] == second
+    assert world.run("kept", "ef") == ExitCode.USAGE
+    assert world.run("kept", "--delete") == ExitCode.USAGE
+    assert world.run("kept", "ab", "--delete", person=True, typed="no\n") == ExitCode.FAILED
+    assert world.json("kept", "ab", "--delete")["deleted"] == listed[0]
+    assert [message.text for message in line.messages] == ["over the line", "again"]
+    assert world.run("history") == 0
+    assert "you (live session): again" in world.out

@@ -6,7 +6,14 @@ import pytest
 
 from clients.sdk.errors import EmptyText, TextTooLong
 from clients.sdk.line.payloads import LogClaim, encode_claim
-from clients.sdk.session.cells import DATA_BYTES, SessionContent, encode_content
+from clients.sdk.session.cells import (
+    DATA_BYTES,
+    Record,
+    RecordKind,
+    SessionContent,
+    encode_content,
+    encode_record,
+)
 from clients.sdk.session.events import (
     Attached,
     AttachRefused,
@@ -389,3 +396,119 @@ def _sealed_by(side: Side, message: bytes) -> bytes:
     return seal_cell(
         machine._cell_key, machine._channel_id, ChannelClass.LIVE, message, seeded_rng(len(side.cells))
     )
+
+
+# -- S7: the text is kept if both agree, and only then
+
+
+def talk(world: SessionWorld) -> None:
+    world.say(world.client, "salam")
+    world.seconds(3)
+    world.say(world.therapist, "wa alaikum salam")
+    world.seconds(3)
+
+
+def finish(world: SessionWorld) -> None:
+    world.client.machine.end(utc_seconds=int(world.now))
+    world.seconds(12)
+    assert over(world.client) is over(world.therapist) is EndReason.ENDED
+
+
+@pytest.mark.parametrize("asker", [0, 1])
+def test_s7_text_is_handed_over_if_one_asks_and_the_other_agrees(world: SessionWorld, asker: int) -> None:
+    asking, agreeing = world.sides[asker], world.sides[1 - asker]
+    talk(world)
+    world.wish(asking, True)
+    assert asking.wishes == [(True, False)]
+    world.seconds(3)
+    assert agreeing.wishes == [(False, True)]
+    world.wish(agreeing, True)
+    world.seconds(3)
+    assert asking.wishes[-1] == agreeing.wishes[-1] == (True, True)
+    world.say(asking, "after it was agreed")
+    assert world.client.handed_over is world.therapist.handed_over is None  # nothing before END
+    finish(world)
+    last = (asking is world.client, "after it was agreed")
+    assert world.client.kept == [(True, "salam"), (False, "wa alaikum salam"), last]
+    assert world.therapist.kept == [(not mine, text) for mine, text in world.client.kept]
+    assert [event.kept for side in world.sides for event in side.events if isinstance(event, Ended)] == [
+        True
+    ] * 2
+
+
+@pytest.mark.parametrize("wishes", [(False, False), (True, False), (False, True)])
+def test_s7_without_both_agreeing_nothing_leaves_the_process(
+    world: SessionWorld, wishes: tuple[bool, bool]
+) -> None:
+    talk(world)
+    for side, wish in zip(world.sides, wishes, strict=True):
+        world.wish(side, wish)
+    world.seconds(3)
+    finish(world)
+    for side in world.sides:
+        assert side.handed_over is None
+        assert [event.kept for event in side.events if isinstance(event, Ended)] == [False]
+        assert side.machine.keeping.hand_over() == ()
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_s7_either_can_take_it_back_before_the_end(world: SessionWorld, who: int) -> None:
+    talk(world)
+    for side in world.sides:
+        world.wish(side, True)
+    world.seconds(3)
+    assert world.client.machine.keeping.agreed
+    assert world.therapist.machine.keeping.agreed
+    # at the very last moment: it stands before END in the same stream
+    world.wish(world.sides[who], False)
+    world.sides[who].machine.end(utc_seconds=int(world.now))
+    world.seconds(12)
+    assert world.client.handed_over is world.therapist.handed_over is None
+    assert over(world.client) is over(world.therapist) is EndReason.ENDED
+
+
+def test_s7_a_no_takes_the_question_back_and_one_has_to_ask_again(world: SessionWorld) -> None:
+    talk(world)
+    world.wish(world.client, True)
+    world.seconds(3)
+    world.wish(world.therapist, False)
+    world.seconds(6)
+    assert world.client.wishes == [(True, False), (False, False)]
+    assert world.therapist.wishes == [(False, True), (False, False)]
+    # a yes to a question that does not stand any more is a question
+    world.wish(world.therapist, True)
+    world.seconds(3)
+    assert world.client.wishes[-1] == (False, True)
+    finish(world)
+    assert world.client.handed_over is world.therapist.handed_over is None
+
+
+def test_s7_what_is_agreed_once_the_end_has_begun_counts_for_nothing(world: SessionWorld) -> None:
+    talk(world)
+    world.wish(world.therapist, True)
+    world.seconds(3)
+    world.client.machine.end(utc_seconds=int(world.now))
+    world.wish(world.client, True)
+    world.seconds(12)
+    assert world.client.handed_over is world.therapist.handed_over is None
+
+
+@pytest.mark.parametrize("reason", [EndReason.PANIC, EndReason.PEER_SILENT])
+def test_s7_nothing_is_kept_of_a_session_that_did_not_end_in_order(
+    world: SessionWorld, reason: EndReason
+) -> None:
+    talk(world)
+    for side in world.sides:
+        world.wish(side, True)
+    world.seconds(3)
+    world.carry_out(world.client, world.client.machine.stop(reason, world.now))
+    world.seconds(601)
+    assert world.client.handed_over is world.therapist.handed_over is None
+
+
+def test_s7_a_wish_that_is_none_ends_the_session(world: SessionWorld) -> None:
+    world.seconds(2)
+    record = Record(kind=RecordKind.KEEP, utc_seconds=0, body=b"\2")
+    world.client.machine._sending.append(encode_record(record))
+    world.seconds(3)
+    assert over(world.therapist) is EndReason.PEER_BROKEN

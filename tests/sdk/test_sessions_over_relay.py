@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from clients.sdk.device import Device
-from clients.sdk.errors import SessionFailed, TimedOut
+from clients.sdk.errors import SessionFailed, TimedOut, UnknownSession
+from clients.sdk.model import MessageKind
+from clients.sdk.session.control import Kind, Message
 from clients.sdk.session.front import EndReason
 from clients.sdk.session.handle import PIPE, SCRIPTED, SessionHandle, SessionResult
 from support.pair import Pair, line_pair, texts_of, until
@@ -106,6 +108,64 @@ async def test_s7_nothing_of_a_session_enters_a_vault_and_the_children_are_gone(
             assert pid is not None
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
+
+
+async def test_s7_text_is_kept_in_both_vaults_only_if_both_agree_and_after_the_end(tmp_path: Path) -> None:
+    said = ["between the two of us", "اور ہمارے درمیان"]
+    async with line_pair(tmp_path) as pair:
+        for agreed in (False, True):
+            async with pipes(pair) as (therapist, client):
+                passed = [spy(handle) for handle in (therapist, client)]
+                client.command("text", said[0])
+                await until(lambda: said[0] in reported(therapist, "text"))
+                therapist.command("text", said[1])
+                await until(lambda: said[1] in reported(client, "text"))
+                client.command("keep", "1")
+                await until(lambda: reported(therapist, "keep")[-1:] == ["0 1"])
+                therapist.command("keep", "1" if agreed else "0")
+                settled = "1 1" if agreed else "0 0"
+                await until(lambda: reported(client, "keep")[-1:] == [settled])  # noqa: B023 - awaited here
+                for device in pair.both:  # agreed or not, before END nothing is in a vault
+                    assert not any(text.encode() in b"".join(_everything(device)) for text in said)
+                client.command("end", "")
+                results = [await handle.wait(END_SECONDS) for handle in (therapist, client)]
+            assert [result.reason for result in results] == [EndReason.ENDED] * 2
+            assert [result.kept for result in results] == ([2, 2] if agreed else [0, 0])
+            # what the child hands to its parent, beside what the front end `pipe` reports
+            for kinds in passed:
+                assert kinds.count(Kind.KEPT) == (2 if agreed else 0)
+                assert kinds.count(Kind.ALL_KEPT) == int(agreed)
+            for device in pair.both:
+                found = b"".join(_everything(device))
+                assert all((text.encode() in found) is agreed for text in said)
+        for device, senders in ((pair.client, ["me", "them"]), (pair.therapist, ["them", "me"])):
+            name = device.line().name
+            kept = [message for message in device.messages(name) if message.kind is MessageKind.SESSION]
+            assert [(message.sender, message.text) for message in kept] == list(
+                zip(senders, said, strict=True)
+            )
+            assert (device.line().unread, device.new_messages()) == (0, [])
+        # it was never sent over the line, and goes where and when its owner wants
+        (session,) = pair.client.kept_sessions("sara")
+        pair.client.delete_kept_session("sara", session.session_id)
+        assert not any(text.encode() in b"".join(_everything(pair.client)) for text in said)
+        with pytest.raises(UnknownSession):
+            pair.client.delete_kept_session("sara", session.session_id)
+        pair.therapist.end_line("client", block=True, delete_texts=True)
+        assert not any(text.encode() in b"".join(_everything(pair.therapist)) for text in said)
+
+
+def spy(handle: SessionHandle) -> list[Kind]:
+    """Kinds of all messages that the child sends from now on."""
+    kinds: list[Kind] = []
+    heed = handle._on_child
+
+    def note(content: Message) -> None:
+        kinds.append(content.kind)
+        heed(content)
+
+    handle._on_child = note  # type: ignore[method-assign]  # to see what leaves the child
+    return kinds
 
 
 def _everything(device: Device) -> list[bytes]:

@@ -112,6 +112,7 @@ class FakeVault:
         sender: str = "them",
         kind: MessageKind = MessageKind.TEXT,
         state: MessageState | None = None,
+        session_id: str = "",
     ) -> LineMessage:
         """A message enters the vault."""
         self.counter += 1
@@ -125,6 +126,7 @@ class FakeVault:
             counter=self.counter,
             state=default if state is None else state,
             kind=kind,
+            session_id=session_id,
         )
         line.messages.append(message)
         unread = line.summary.unread + (sender == "them")
@@ -343,6 +345,10 @@ class FakeDevice(Device):
         if delete_texts:
             found.messages.clear()
 
+    def delete_kept_session(self, line: str, session_id: str) -> None:
+        found = self._line(line)
+        found.messages[:] = [message for message in found.messages if message.session_id != session_id]
+
     def offer(self, line: str, at: int) -> Offer:
         if self.role is not Role.THERAPIST:
             raise WrongRole("therapist")
@@ -439,6 +445,7 @@ class FakeSessionHandle(SessionHandle):
         timeout_seconds: float = 600.0,
     ) -> None:
         self.device._call("session start", (front, script, timeout_seconds))
+        self.device.vault.calls.append(("options of session", dict(options or {})))
         if self.device.vault.session_result is None:
             await asyncio.Event().wait()
 

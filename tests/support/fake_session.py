@@ -23,6 +23,7 @@ class FakeSession:
         self.sent: list[str] = []
         self.typing: list[bool] = []
         self.done: list[str] = []
+        self.wishes: list[bool] = []
         self.queue: asyncio.Queue[SessionEvent] = asyncio.Queue()
         self.from_parent: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
@@ -41,6 +42,9 @@ class FakeSession:
 
     def set_typing(self, typing: bool) -> None:
         self.typing.append(typing)
+
+    def keep(self, wish: bool) -> None:
+        self.wishes.append(wish)
 
     def end(self) -> None:
         self.done.append("end")

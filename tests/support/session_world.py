@@ -20,12 +20,13 @@ from clients.sdk.session.events import (
     Effect,
     Emit,
     Expired,
+    HandOver,
     NetworkEvent,
     Over,
     OwnCellArrived,
     Tick,
 )
-from clients.sdk.session.front import EndReason, SessionEvent, TextDelivered, TextReceived
+from clients.sdk.session.front import EndReason, KeepChanged, SessionEvent, TextDelivered, TextReceived
 from clients.sdk.session.machine import SessionMachine
 from crypto.group import Group
 from crypto.suites import CipherSuite, suite
@@ -61,10 +62,22 @@ class Side:
     own: dict[int, bytes] = field(default_factory=dict)
     cells: list[tuple[float, bytes]] = field(default_factory=list)
     over: EndReason | None = None
+    handed_over: HandOver | None = None
 
     @property
     def texts(self) -> list[str]:
         return [event.text for event in self.events if isinstance(event, TextReceived)]
+
+    @property
+    def wishes(self) -> list[tuple[bool, bool]]:
+        """(own, peer's) as told, in order."""
+        return [(event.mine, event.theirs) for event in self.events if isinstance(event, KeepChanged)]
+
+    @property
+    def kept(self) -> list[tuple[bool, str]]:
+        """What left the process: (own, text)."""
+        texts = () if self.handed_over is None else self.handed_over.texts
+        return [(text.mine, text.text.reveal_text()) for text in texts]
 
     @property
     def delivered(self) -> list[int]:
@@ -126,6 +139,8 @@ class SessionWorld:
                     self.feed(side, DepositAnswered())
                 case Emit():
                     side.events.append(effect.event)
+                case HandOver():
+                    side.handed_over = effect
                 case Over():
                     side.over = effect.reason
         self.deliver()
@@ -152,6 +167,9 @@ class SessionWorld:
             self.now += 0.25
             for side in self.sides:
                 self.feed(side, Tick())
+
+    def wish(self, side: Side, wish: bool) -> None:
+        self.carry_out(side, side.machine.keep(wish=wish, utc_seconds=int(self.now)))
 
     def say(self, side: Side, text: str) -> int:
         return side.machine.send_text(text, utc_seconds=int(self.now))

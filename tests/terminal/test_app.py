@@ -253,6 +253,20 @@ async def test_missing_notice_and_newer_marks(home: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_s7_a_kept_session_stands_in_the_conversation_and_is_named(home: Path) -> None:
+    vault = make_vault(home, Role.CLIENT)
+    vault.add_line("Dr Sara")
+    vault.arrive("Dr Sara", "over the line")
+    for sender, text in (("me", "said live"), ("them", "answered live")):
+        vault.arrive("Dr Sara", text, sender=sender, kind=MessageKind.SESSION, session_id="ab" * 16)
+    async with running(home) as (app, _):
+        screen = shown(app.screen)
+        assert screen.count("from a live session, kept because you both agreed") == 1
+        assert "said live" in screen
+        assert screen.count("  live session") == 2
+
+
+@pytest.mark.asyncio
 async def test_escape_sequences_of_a_peer_do_not_reach_the_terminal(home: Path) -> None:
     vault = make_vault(home, Role.THERAPIST)
     vault.add_line("client")

@@ -10,9 +10,11 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
+from clients.sdk.model import Role
 from clients.sdk.session.front import (
     Ended,
     EndReason,
+    KeepChanged,
     Link,
     LinkChanged,
     PeerEnding,
@@ -226,3 +228,70 @@ async def test_front_end_waits_until_the_terminal_is_lent(
         session.from_parent.put_nowait((command, ""))
     await session_view.run(session)
     assert began == [0 if options else 2]
+
+
+# -- S7: keeping the text, if both agree
+
+
+@pytest.mark.asyncio
+async def test_s7_what_becomes_of_the_text_is_always_on_the_screen() -> None:
+    session = FakeSession()
+    async with running(session) as (app, pilot):
+        assert "This text is wiped on both devices when you end." in shown(app.screen)
+        for mine, theirs, words in (
+            (True, False, "You asked Dr Sara Malik to keep this text; without their yes it is wiped."),
+            (False, True, "Dr Sara Malik asks to keep this text on both devices. F6 answers"),
+            (
+                True,
+                True,
+                "You both agreed: this text is kept on both devices when you end. F6 takes it back.",
+            ),
+            (False, False, "This text is wiped on both devices when you end."),
+        ):
+            await happens(session, pilot, KeepChanged(mine=mine, theirs=theirs))
+            assert words in shown(app.screen)
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize(
+    ("mine", "theirs", "button", "wishes"),
+    [
+        (False, False, "yes", [True]),
+        (False, True, "yes", [True]),
+        (False, True, "no", [False]),
+        (True, False, "no", [False]),
+        (True, True, "no", [False]),
+        (True, True, "leave", []),
+    ],
+)
+@pytest.mark.asyncio
+async def test_s7_one_key_asks_agrees_declines_and_takes_back(
+    role: Role, mine: bool, theirs: bool, button: str, wishes: list[bool]
+) -> None:
+    session = FakeSession(role=role)
+    async with running(session) as (app, pilot):
+        await happens(session, pilot, KeepChanged(mine=mine, theirs=theirs))
+        await pilot.press("f6")
+        await rest(pilot)
+        assert "Keep this text?" in shown(app.screen)
+        await pilot.press("enter" if button == "leave" else "tab")  # the harmless answer comes first
+        if button != "leave":
+            await pilot.click(f"#{button}")
+        await rest(pilot)
+        assert session.wishes == wishes
+
+
+@pytest.mark.asyncio
+async def test_s7_the_end_says_whether_the_text_is_kept() -> None:
+    session = FakeSession()
+    async with running(session) as (app, pilot):
+        await happens(session, pilot, KeepChanged(mine=True, theirs=True))
+        await pilot.press("f9")
+        await rest(pilot)
+        assert "You both agreed to keep it" in shown(app.screen)
+        await pilot.press("escape")
+        await happens(session, pilot, Ended(reason=EndReason.ENDED, kept=True))
+        await rest(pilot)
+        assert isinstance(app.screen, GoneScreen)
+        assert "because you both agreed" in shown(app.screen)
+        assert "Nothing of it was written" not in shown(app.screen)

@@ -211,6 +211,34 @@ class DismissAlarm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptText:
+    """One text of a live session that both people agreed to keep (S7): words and a claimed time, no more."""
+
+    mine: bool
+    utc_seconds: int
+    text: Plaintext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepSession:
+    """Put the texts of a live session that has ended into the conversation (S7); nothing is sent.
+
+    Attributes:
+        session_id: 16 bytes. The same session twice is kept once.
+    """
+
+    session_id: bytes
+    texts: tuple[KeptText, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetSession:
+    """Delete the kept texts of a live session from this device."""
+
+    session_id: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SelfUpdate:
     """Ask for a self-update commit at the next opportunity (R17)."""
 
@@ -513,6 +541,8 @@ Intent = (
     | FlushReceipts
     | MarkRead
     | DismissAlarm
+    | KeepSession
+    | ForgetSession
     | SelfUpdate
     | AddDevice
     | RemoveDevice

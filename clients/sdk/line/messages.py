@@ -15,6 +15,9 @@ from clients.sdk.line.tables import MessageRow, Tables, u64_key
 from clients.sdk.line.view import LineMessage
 from crypto.sensitive import Plaintext
 
+KEPT_VERSION: Final = 0
+"""Version of rows that never were a payload: texts of a live session (:mod:`clients.sdk.line.kept`)."""
+
 _LOOK_BACK: Final = 8
 """How many counters in a row may show nothing before an older receipt is taken to end there."""
 
@@ -42,10 +45,20 @@ def by_item(step: Step, item_id: bytes) -> MessageRow | None:
     return _indexed(step.tables, _item_key(item_id))
 
 
-def _append(step: Step, row: MessageRow) -> None:
+def append(step: Step, row: MessageRow) -> None:
+    """A row whose place is the next one enters the list."""
     step.state.next_place += 1
     step.tables.messages.put(u64_key(row.place), row)
     index(step, row)
+
+
+def remove(step: Step, row: MessageRow) -> None:
+    """A row leaves the list; no other row moves."""
+    step.tables.messages.delete(u64_key(row.place))
+    if row.counter:
+        step.tables.message_index.delete(_counter_key(row.device_id, row.counter))
+    if row.item_id:
+        step.tables.message_index.delete(_item_key(row.item_id))
 
 
 def index(step: Step, row: MessageRow) -> None:
@@ -70,7 +83,7 @@ def add_own(step: Step, *, item_id: bytes, kind: int, utc_seconds: int, body: by
         body=body,
         state=DeliveryState.QUEUED.value,
     )
-    _append(step, row)
+    append(step, row)
     step.state.last_activity = step.now
 
 
@@ -125,7 +138,7 @@ def add_missing(step: Step, device_id: bytes, counter: int, *, mine: bool) -> No
         state=0,
         missing=True,
     )
-    _append(step, row)
+    append(step, row)
 
 
 def mark_lost(step: Step, device_id: bytes, counter: int) -> None:
@@ -140,8 +153,7 @@ def remove_mark(step: Step, device_id: bytes, counter: int) -> None:
     """What was missing turned out to be nothing that is shown (LINE_INFO and the like)."""
     row = by_counter(step, device_id, counter)
     if row is not None and row.missing:
-        step.tables.messages.delete(u64_key(row.place))
-        step.tables.message_index.delete(_counter_key(device_id, counter))
+        remove(step, row)
 
 
 def add_received(step: Step, device_id: bytes, payload: Payload, *, mine: bool) -> None:
@@ -164,7 +176,7 @@ def add_received(step: Step, device_id: bytes, payload: Payload, *, mine: bool) 
         state=DeliveryState.STORED.value if mine else 0,
     )
     if marked is None:
-        _append(step, row)
+        append(step, row)
     else:
         step.tables.messages.put(u64_key(row.place), row)
     step.state.last_activity = step.now
@@ -174,7 +186,8 @@ def add_received(step: Step, device_id: bytes, payload: Payload, *, mine: bool) 
 
 def show(row: MessageRow) -> LineMessage:
     """A row as applications see it."""
-    known = row.version == PAYLOAD_VERSION and row.kind in KNOWN_CONTENT
+    kept = row.version == KEPT_VERSION
+    known = kept or (row.version == PAYLOAD_VERSION and row.kind in KNOWN_CONTENT)
     return LineMessage(
         mine=row.mine,
         sender_device=row.device_id,
@@ -188,4 +201,5 @@ def show(row: MessageRow) -> LineMessage:
         missing=row.missing,
         lost=row.lost,
         needs_newer_version=not known and not row.missing,
+        kept=kept,
     )

@@ -20,7 +20,7 @@ class LineMessage:
         mine: Written on this device or another device of the same person.
         sender_device: Device id, 16 bytes.
         counter: R11's counter; 0 for an own message that was not sealed yet.
-        item_id: The caller's id for an own message of this device, else empty.
+        item_id: The caller's id for an own message of this device, else empty (but see ``kept``).
         kind: Number of :class:`clients.sdk.line.payloads.PayloadKind`, or one unknown to this version.
         version: Version of the body.
         utc_seconds: The sender's claim (R23).
@@ -28,6 +28,8 @@ class LineMessage:
         missing: A gap: this counter was not received (R11); body empty.
         lost: With ``missing``: its sender does not have it any more.
         needs_newer_version: Kind or version are of a later program (R23); the body is kept as it came.
+        kept: A text of a live session that both people agreed to keep (S7); ``item_id`` is the session id
+            and a number of 4 bytes, ``sender_device`` and ``kind`` say nothing.
     """
 
     mine: bool
@@ -42,6 +44,7 @@ class LineMessage:
     missing: bool = False
     lost: bool = False
     needs_newer_version: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from clients.sdk.line import control, ending, outbox, receipts, resolving
+from clients.sdk.line import control, ending, kept, outbox, receipts, resolving
 from clients.sdk.line.commits import check_leaf, check_own_person
 from clients.sdk.line.events import (
     AddDevice,
@@ -13,7 +13,9 @@ from clients.sdk.line.events import (
     DismissAlarm,
     EndLine,
     FlushReceipts,
+    ForgetSession,
     Intent,
+    KeepSession,
     LinePhase,
     MarkRead,
     RemovedByOwner,
@@ -56,6 +58,10 @@ def apply(step: Step, intent: Intent) -> None:
             _note(step, intent)
         case Resolve() | EndLine() | DeleteTexts() | RemovedByOwner():
             _decide(step, intent)
+        case KeepSession():
+            kept.keep(step, intent)
+        case ForgetSession():
+            kept.forget(step, intent.session_id)
         case SelfUpdate() | AddDevice() | RemoveDevice() | RequestRejoin():
             _members(step, intent)
         case _:

@@ -11,9 +11,9 @@
     } SessionContent;              /* 1,792 bytes, filled or empty */
 
     struct {
-        uint8  kind;               /* 1 text, 2 reserved (agreement to keep the text, S7), 3 end */
+        uint8  kind;               /* 1 text, 2 keep, 3 end */
         uint64 utc_seconds;        /* the sender's claim */
-        opaque body<V>;            /* text: UTF-8, 1 to 12,288 bytes; end: empty */
+        opaque body<V>;            /* text: UTF-8, 1 to 12,288 bytes; keep: uint8 wish, 0 or 1; end: empty */
     } Record;
 
 A record is cut across contents as it comes. Since every content has the same length, every MLSMessage has,
@@ -97,6 +97,7 @@ class RecordKind(IntEnum):
 
     TEXT = 1
     KEEP = 2
+    """Whether the sender wants the session's text kept (S7); see `keep`."""
     END = 3
 
 
@@ -120,6 +121,16 @@ class Record:
             return self.body.decode("utf-8")
         except UnicodeDecodeError:
             raise CodecError(0, "text is not UTF-8") from None
+
+    def wish(self) -> bool:
+        """The body of a KEEP.
+
+        Raises:
+            CodecError: it is neither 0 nor 1.
+        """
+        if self.body not in {b"\0", b"\1"}:
+            raise CodecError(0, "a wish is 0 or 1")
+        return self.body == b"\1"
 
 
 def encode_record(record: Record) -> bytes:

@@ -105,6 +105,15 @@ class Child:
             case _:
                 raise CodecError(0, "a message that only the child sends")
 
+    def hand_over(self) -> None:
+        """Give the parent the texts that both people agreed to keep (S7); there are none otherwise."""
+        kept = self.runner.take_kept()
+        if kept is None:
+            return
+        for text in kept.texts:
+            self._send(message(Kind.KEPT, int(text.mine), text.utc_seconds, text.text.reveal()))
+        self._send(message(Kind.ALL_KEPT, kept.session_id, len(kept.texts)))
+
     def _on_heard(self, heard: bool) -> None:  # noqa: FBT001 - a callback with one flag
         if heard:
             self.begun.set()
@@ -190,6 +199,7 @@ async def _hold(child: Child, reader: asyncio.StreamReader, front: FrontEnd) -> 
                 group.create_task(_show(child, front)),
             ]
             await child.runner.run()
+            child.hand_over()
             if child.begun.is_set():
                 # The front end returns by itself after `Ended`; a person may still look at its last screen.
                 await tasks[1]

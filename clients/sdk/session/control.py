@@ -2,8 +2,8 @@
 
 A message is `u32 length ‖ u8 kind ‖ opaque parts<V>…`. The parent passes the bodies of S1 and commands; the
 child answers with bodies, reports and a result. No key of the session's group and no text passes here, except
-texts that a front end reports on purpose (`pipe`, and `scripted` when asked). The seeds of S3 stand in JOIN
-and WELCOME, which the line carries anyway.
+texts that a front end reports on purpose (`pipe`, and `scripted` when asked), and, after END, those that both
+people agreed to keep (S7). The seeds of S3 stand in JOIN and WELCOME, which the line carries anyway.
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ class Kind(IntEnum):
     """See `ResultInfo`; the last message."""
     FAILED = 0x8A
     """sentence: the child cannot go on; the last message."""
+    KEPT = 0x8B
+    """own (1 or 0), seconds, text: one of the texts that both agreed to keep, after END, in their order."""
+    ALL_KEPT = 0x8C
+    """session id, number of texts: that was all of them; without it nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from clients.sdk.line.events import KeptText
 from clients.sdk.session.front import EndReason, SessionEvent
 
 
@@ -107,10 +108,18 @@ class Emit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """Both agreed to keep the text and both ENDs are read: these texts may leave the process (S7)."""
+
+    session_id: bytes
+    texts: tuple[KeptText, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Over:
     """The machine has wiped itself; the process that holds it shall end. The last effect."""
 
     reason: EndReason
 
 
-Effect: TypeAlias = AttachLive | DepositLive | Emit | Over
+Effect: TypeAlias = AttachLive | DepositLive | Emit | HandOver | Over

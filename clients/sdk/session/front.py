@@ -106,14 +106,24 @@ class PeerEnding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepChanged:
+    """Somebody wants the session's text kept, or does not any more (S7). Kept it is if both do at END."""
+
+    mine: bool
+    theirs: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """The last event. Keys and text of the child are wiped when the front end has returned."""
 
     reason: EndReason
+    kept: bool = False
+    """Both had agreed: the texts went to the parent, which puts them into the line's conversation (S7)."""
 
 
 SessionEvent: TypeAlias = (
-    TextReceived | TextDelivered | PeerTyping | LinkChanged | PeerReturned | PeerEnding | Ended
+    TextReceived | TextDelivered | PeerTyping | LinkChanged | PeerReturned | PeerEnding | KeepChanged | Ended
 )
 
 
@@ -166,6 +176,13 @@ class SessionPort(Protocol):
 
     def set_typing(self, typing: bool) -> None:  # noqa: FBT001 - a flag of the protocol, set as one
         """Say whether the person is typing; goes out with the next cell."""
+        ...
+
+    def keep(self, wish: bool) -> None:  # noqa: FBT001 - a flag of the protocol, set as one
+        """Say whether this person wants the session's text kept (S7); answered by `KeepChanged`.
+
+        True asks, or agrees if the peer asked; False declines, or takes back. Nothing once the end has begun.
+        """
         ...
 
     def end(self) -> None:

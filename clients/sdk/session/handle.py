@@ -5,7 +5,8 @@
         result = await session.wait()
 
 The parent never sees the session's texts or keys (S7): a `SessionResult` holds counts, and texts only where
-the front end itself reported them (`scripted` when asked, `pipe` always).
+the front end itself reported them (`scripted` when asked, `pipe` always). What both people agreed to keep the
+child hands over after END, whole or not at all, and it goes straight into the line's conversation.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from clients.sdk.errors import AmanatError, SessionFailed, TimedOut
+from clients.sdk.line.events import KeptText
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.model import Role
 from clients.sdk.session.broker import (
@@ -38,6 +40,7 @@ from clients.sdk.session.process import ChildProcess, start_child
 from clients.sdk.session.rendezvous import SESSION_ID_BYTES, OfferBook
 from crypto.codec import CodecError
 from crypto.errors import StateError
+from crypto.sensitive import Plaintext
 from crypto.suites import PRODUCT
 
 SCRIPTED: Final = "clients.sdk.session.scripted:run"
@@ -91,6 +94,10 @@ class SessionLine(Protocol):
         """Send a control payload; returns its item id."""
         ...
 
+    def keep(self, session_id: bytes, texts: Sequence[KeptText]) -> None:
+        """Put the texts of a session that has ended, and that both agreed to keep, into the conversation."""
+        ...
+
     def hearing(self, ear: Callable[[ControlEffect], None]) -> AbstractContextManager[None]:
         """Hear control payloads for the length of the block."""
         ...
@@ -108,6 +115,8 @@ class SessionResult:
     """From the moment when the peer was first heard to the end."""
     cells_sent: int
     cells_received: int
+    kept: int = 0
+    """Texts that stand in the line's conversation now, because both people agreed to keep them (S7)."""
     reports: tuple[tuple[str, str], ...] = field(repr=False)
     """(kind, value) pairs that the front end reported, in order; empty for a terminal."""
 
@@ -129,6 +138,8 @@ class SessionHandle:
         self._over = asyncio.Event()
         self._changed = asyncio.Event()
         self._result: ResultInfo | None = None
+        self._handed_over: list[KeptText] = []
+        self._kept = 0
         self._failure: AmanatError | None = None
 
     async def __aenter__(self) -> Self:
@@ -235,6 +246,7 @@ class SessionHandle:
             seconds=result.milliseconds / 1_000,
             cells_sent=result.cells_sent,
             cells_received=result.cells_received,
+            kept=self._kept,
             reports=tuple(self._reports),
         )
 
@@ -330,6 +342,13 @@ class SessionHandle:
         self._over.set()
         self._changed.set()
 
+    def _keep(self, session_id: bytes, count: int) -> None:
+        texts, self._handed_over = self._handed_over, []
+        if len(texts) != count:
+            raise CodecError(0, "not all that was to be kept has come")
+        self._line.keep(session_id, texts)
+        self._kept = count
+
     def _on_child(self, content: Message) -> None:
         match content.kind:
             case Kind.READY:
@@ -339,6 +358,16 @@ class SessionHandle:
                 report = (content.text(0), content.text(1))
                 self._reports.append(report)
                 self._unread.put_nowait(report)
+            case Kind.KEPT:
+                self._handed_over.append(
+                    KeptText(
+                        mine=content.number(0) == 1,
+                        utc_seconds=content.number(1),
+                        text=Plaintext(content.text(2)),
+                    )
+                )
+            case Kind.ALL_KEPT:
+                self._keep(content.part(0), content.number(1))
             case Kind.RESULT:
                 self._result = ResultInfo.from_message(content)
             case Kind.FAILED:

@@ -50,6 +50,7 @@ from clients.sdk.session.events import (
     Effect,
     Emit,
     Expired,
+    HandOver,
     NetworkEvent,
     Over,
     OwnCellArrived,
@@ -58,6 +59,7 @@ from clients.sdk.session.events import (
 from clients.sdk.session.front import (
     Ended,
     EndReason,
+    KeepChanged,
     Link,
     LinkChanged,
     PeerEnding,
@@ -65,6 +67,7 @@ from clients.sdk.session.front import (
     TextDelivered,
     TextReceived,
 )
+from clients.sdk.session.keep import Keeping
 from clients.sdk.session.log_chain import ForkError, LogChain, cell_digest
 from clients.sdk.session.stream import MAX_WAITING_BYTES, ReceiveStream, SendStream
 from crypto.channel import ChannelClass, channel_id, derive_channel_keys, open_cell, seal_cell
@@ -146,6 +149,7 @@ class SessionMachine:
             raise StateError("a session has exactly two leaves")  # S2
         keys = derive_channel_keys(group)
         self._group: Group | None = group
+        self._session_id = group.group_id
         self._rng = rng
         self._k = keys.addresses[0]
         self._cell_key = keys.cell_key
@@ -156,6 +160,7 @@ class SessionMachine:
         self._sending = SendStream()
         self._receiving = ReceiveStream()
         self._records = RecordAssembler()
+        self._keeping = Keeping()
         self._text_ends: deque[tuple[int, int]] = deque()
         self._texts = 0
         self._end_offset: int | None = None
@@ -191,6 +196,11 @@ class SessionMachine:
     def heard(self) -> bool:
         """Whether the peer was heard in this group: both sides hold it."""
         return self._heard_once
+
+    @property
+    def keeping(self) -> Keeping:
+        """Who wants the text kept."""
+        return self._keeping
 
     @property
     def undelivered(self) -> tuple[int, ...]:
@@ -262,6 +272,7 @@ class SessionMachine:
         if self._sending.waiting_bytes > MAX_WAITING_BYTES:
             raise StateError("too much waits to be sent; the peer does not answer")
         record = Record(kind=RecordKind.TEXT, utc_seconds=utc_seconds, body=body)
+        self._keeping.said(text, mine=True, utc_seconds=utc_seconds)
         self._texts += 1
         self._text_ends.append((self._sending.append(encode_record(record)), self._texts))
         return self._texts
@@ -269,6 +280,15 @@ class SessionMachine:
     def set_typing(self, *, typing: bool) -> None:
         """Say it with the next cell."""
         self._typing = typing
+
+    def keep(self, *, wish: bool, utc_seconds: int) -> list[Effect]:
+        """Say whether this person wants the text kept (S7). Without effect once the end has begun."""
+        declines = self._keeping.theirs and not wish
+        if self._phase is not Phase.OPEN or (wish is self._keeping.mine and not declines):
+            return []
+        changed = wish is not self._keeping.mine
+        self._say_wish(wish=wish, utc_seconds=utc_seconds)
+        return [self._show_wishes()] if changed else []
 
     def end(self, *, utc_seconds: int) -> None:
         """Begin the END handshake (S7). Twice is once."""
@@ -405,13 +425,34 @@ class SessionMachine:
             raise _PeerBroken  # nothing follows END
         if record.kind == RecordKind.TEXT:
             self.counts.texts_received += 1
-            return [Emit(event=TextReceived(text=record.text(), utc_seconds=record.utc_seconds))]
+            text = record.text()
+            self._keeping.said(text, mine=False, utc_seconds=record.utc_seconds)
+            return [Emit(event=TextReceived(text=text, utc_seconds=record.utc_seconds))]
+        if record.kind == RecordKind.KEEP:
+            return self._on_wish(record)
         if record.kind == RecordKind.END:
             self._peer_ended = True
             if self._phase is Phase.OPEN:
                 self._queue_end(record.utc_seconds)
                 return [Emit(event=PeerEnding())]
         return []  # a record of a later version
+
+    # -- keeping the text, if both agree (S7)
+
+    def _on_wish(self, record: Record) -> list[Effect]:
+        before = (self._keeping.mine, self._keeping.theirs)
+        self._keeping.theirs = record.wish()
+        if not self._keeping.theirs and self._keeping.mine and self._phase is Phase.OPEN:
+            self._say_wish(wish=False, utc_seconds=record.utc_seconds)  # a no is not waited out
+        return [] if before == (self._keeping.mine, self._keeping.theirs) else [self._show_wishes()]
+
+    def _say_wish(self, *, wish: bool, utc_seconds: int) -> None:
+        self._keeping.mine = wish
+        record = Record(kind=RecordKind.KEEP, utc_seconds=utc_seconds, body=bytes([wish]))
+        self._sending.append(encode_record(record))
+
+    def _show_wishes(self) -> Emit:
+        return Emit(event=KeepChanged(mine=self._keeping.mine, theirs=self._keeping.theirs))
 
     def _end_acknowledged(self) -> bool:
         return self._end_offset is not None and self._sending.acked >= self._end_offset
@@ -441,7 +482,9 @@ class SessionMachine:
 
     def _finish(self, now: float) -> list[Effect]:
         self._move(Happening.DONE)
-        return self._wipe(EndReason.ENDED, now)
+        texts = self._keeping.hand_over()
+        effects: list[Effect] = [HandOver(session_id=self._session_id, texts=texts)] if texts else []
+        return effects + self._wipe(EndReason.ENDED, now, kept=bool(texts))
 
     def _stop(self, reason: EndReason, now: float) -> list[Effect]:
         if self._phase is Phase.OVER:
@@ -449,17 +492,18 @@ class SessionMachine:
         self._move(Happening.STOPPED)
         return self._wipe(reason, now)
 
-    def _wipe(self, reason: EndReason, now: float) -> list[Effect]:
+    def _wipe(self, reason: EndReason, now: float, *, kept: bool = False) -> list[Effect]:
         """Let go of keys and text (S7). The true erasure is the end of the process that holds this object."""
         self._group = None
         self._cell_key = self._k = self._token = b""
         self._sending.wipe()
         self._records.wipe()
+        self._keeping.wipe()
         self._chain.wipe()
         self._text_ends.clear()
         self._attached = False
         self.counts.over_at = now
-        return [Emit(event=Ended(reason=reason)), Over(reason=reason)]
+        return [Emit(event=Ended(reason=reason, kept=kept)), Over(reason=reason)]
 
     def _move(self, happening: Happening) -> None:
         self._phase = TRANSITIONS[self._phase, happening]

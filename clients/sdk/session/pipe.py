@@ -1,8 +1,9 @@
 """Front end for a program: every text goes to the parent, and every text of the parent goes out.
 
-Commands: "text" (value: the text), "typing" ("1" or "0"), "end". Reports: "text" (value: the peer's text),
-"delivered" (number), "typing", "link", "ending", "returned" (numbers of texts not delivered), "refused"
-(sentence), "ended". Whoever uses it holds the texts in the parent, which S7 does for no person's session.
+Commands: "text" (value: the text), "typing" ("1" or "0"), "keep" ("1" or "0", S7), "end". Reports: "text"
+(value: the peer's text), "delivered" (number), "typing", "keep" (own wish and the peer's), "link", "ending",
+"returned" (numbers of texts not delivered), "refused" (sentence), "ended". Whoever uses it holds the texts in
+the parent, which S7 does for no person's session.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 from clients.sdk.errors import AmanatError
 from clients.sdk.session.front import (
     Ended,
+    KeepChanged,
     LinkChanged,
     PeerEnding,
     PeerReturned,
@@ -39,6 +41,8 @@ async def _obey(session: SessionPort) -> None:
                     session.report("sent", str(session.send(value)))
                 case "typing":
                     session.set_typing(value == "1")
+                case "keep":
+                    session.keep(value == "1")
                 case "end":
                     session.end()
                 case _:
@@ -62,5 +66,7 @@ async def _tell(session: SessionPort) -> None:
                 session.report("returned", " ".join(map(str, event.undelivered)))
             case PeerEnding():
                 session.report("ending", "")
+            case KeepChanged():
+                session.report("keep", f"{event.mine:d} {event.theirs:d}")
             case Ended():
                 session.report("ended", event.reason.value)

@@ -33,6 +33,7 @@ from clients.sdk.session.events import (
     Effect,
     Emit,
     Expired,
+    HandOver,
     NetworkEvent,
     Over,
     OwnCellArrived,
@@ -41,6 +42,7 @@ from clients.sdk.session.events import (
 from clients.sdk.session.front import (
     Ended,
     EndReason,
+    KeepChanged,
     Link,
     LinkChanged,
     PeerReturned,
@@ -106,6 +108,7 @@ class SessionRunner:
         self._text_base = 0
         self._last_text = 0
         self._began_at: float | None = None
+        self._kept: HandOver | None = None
 
     # -- SessionPort
 
@@ -164,6 +167,11 @@ class SessionRunner:
         if self._machine is not None:
             self._machine.set_typing(typing=typing)
 
+    def keep(self, wish: bool) -> None:  # noqa: FBT001 - as SessionPort
+        """See `SessionPort`."""
+        if self._machine is not None:
+            self._carry_out(self._machine.keep(wish=wish, utc_seconds=int(self._utc())))
+
     def end(self) -> None:
         """See `SessionPort`."""
         if self._machine is not None:
@@ -209,6 +217,11 @@ class SessionRunner:
             self._carry_out(self._machine.stop(reason, steady_seconds()))
         else:
             self._finish(reason)
+
+    def take_kept(self) -> HandOver | None:
+        """What both people agreed to keep, once, after a session that ended in order; else None."""
+        kept, self._kept = self._kept, None
+        return kept
 
     def result(self) -> ResultInfo:
         """Numbers of the whole session."""
@@ -314,6 +327,8 @@ class SessionRunner:
                         self._feed(DepositAnswered())
                 case Emit():
                     self._emit(effect.event)
+                case HandOver():
+                    self._kept = effect
                 case Over():
                     self._finish(effect.reason)
 
@@ -358,6 +373,7 @@ class SessionRunner:
             connection.try_send(f.Detach(request=connection.next_request(), handle=self._handle))
         self._handle = None
         self._attach = None
+        wished = machine.keeping.mine or machine.keeping.theirs
         machine.stop(EndReason.PEER_SILENT, steady_seconds())
         self._earlier = SessionCounts(
             cells_sent=self._earlier.cells_sent + machine.counts.cells_sent,
@@ -368,6 +384,8 @@ class SessionRunner:
         self._text_base = self._last_text
         if machine.heard:
             self._emit(PeerReturned(undelivered=undelivered))
+        if wished:
+            self._emit(KeepChanged(mine=False, theirs=False))  # what was agreed went with the group
 
     def _finish(self, reason: EndReason) -> None:
         if self._over.is_set():

@@ -1,12 +1,13 @@
 """Front end that plays one side of a script: it sends its own turns and waits for those of the peer.
 
 Options: `script`, the JSON `{"turns": [["client", "text"], ["therapist", "text"], ...]}` (both sides get the
-same); `report_texts`, "1" if the peer's texts shall be reported to the parent ("text"), as a test does;
-`typing_seconds`, how long to show the typing sign before each own turn (default 0). A turn is sent when
-everything before it has been received or sent. When all turns are through, the side that spoke last ends the
-session, the other side waits for that. Reports "sent" and "received" with the number of the turn, "mismatch"
-where a text differs from the script, "unexpected" for each text that the script does not hold, and "ended"
-with the reason. `unfinished` judges from them whether the script was played whole.
+same); `keep`, "1" if this side wants the session's text kept (S7); `report_texts`, "1" if the peer's texts
+shall be reported to the parent ("text"), as a test does; `typing_seconds`, how long to show the typing sign
+before each own turn (default 0). A turn is sent when everything before it has been received or sent. When
+all turns are through, the side that spoke last ends the session, the other side waits for that. Reports
+"sent" and "received" with the number of the turn, "mismatch" where a text differs from the script,
+"unexpected" for each text that the script does not hold, and "ended" with the reason. `unfinished` judges
+from them whether the script was played whole.
 """
 
 from __future__ import annotations
@@ -155,6 +156,8 @@ async def run(session: SessionPort) -> None:
     """See `front`."""
     turns = parse_script(session.options.get("script", '{"turns": []}'))
     listener = _Listener(session)
+    if session.options.get("keep") == "1":
+        session.keep(True)
     typing_seconds = float(session.options.get("typing_seconds", "0"))
     for number, (who, text) in enumerate(turns, 1):
         if who is session.role:
