@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -14,8 +16,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from crypto.codec import Reader
+from crypto.errors import GenerationUsedError
+from crypto.group import Group, StagedCommit
 from crypto.ratchet_tree import RatchetTree
-from crypto.secret_tree import PreparedKey, SecretTree
+from crypto.secret_tree import PreparedKey, RatchetType, SecretTree
 from crypto.tree_math import LeafIndex
 from support.adversary import MAX_MEMBERS, Participant, World
 
@@ -164,15 +169,61 @@ def _blank_nothing(tree: RatchetTree, leaf_index: LeafIndex) -> None:
     """A Remove that leaves the keys of the removed on its path."""
 
 
+def _prepare_and_consume(
+    tree: SecretTree,
+    leaf: LeafIndex,
+    ratchet: RatchetType,
+    generation: int,
+    prepare: Callable[[SecretTree, LeafIndex, RatchetType, int], PreparedKey] = SecretTree.prepare,
+    consume: Callable[[SecretTree, PreparedKey], None] = SecretTree.consume,
+) -> PreparedKey:
+    """A ratchet that has moved before the message is known to be genuine."""
+    prepared = prepare(tree, leaf, ratchet, generation)
+    consume(tree, prepared)
+    return prepared
+
+
+def _do_not_look_at_the_end(reader: Reader) -> None:
+    """A decoder that takes what was lengthened."""
+
+
+def _export_by_leaf(
+    group: Group,
+    label: str,
+    context: bytes,
+    length: int,
+    export: Callable[[Group, str, bytes, int], bytes] = Group.export,
+) -> bytes:
+    """An epoch on which the members do not agree."""
+    return export(group, label, context + bytes([group.own_leaf]), length)
+
+
+def _remember_nothing(group: Group, staged: StagedCommit) -> Group:
+    """A commit that, once merged, has changed nothing."""
+    return group
+
+
 @pytest.mark.parametrize(
-    ("owner", "name", "broken"),
-    [(SecretTree, "consume", _consume_nothing), (RatchetTree, "blank_path", _blank_nothing)],
+    ("owner", "faults", "noticed"),
+    [
+        (SecretTree, {"consume": _consume_nothing}, "accepted"),
+        (RatchetTree, {"blank_path": _blank_nothing}, "opens a path secret"),
+        (
+            SecretTree,
+            {"prepare": _prepare_and_consume, "consume": _consume_nothing},
+            "changed the state|generation-used",
+        ),
+        (Reader, {"finish": _do_not_look_at_the_end}, "accepted what was not sent"),
+        (Group, {"export": _export_by_leaf}, "different groups"),
+        (Group, {"merge": _remember_nothing}, "different logs agree|different groups"),
+    ],
 )
 def test_the_machine_notices_a_broken_core(
-    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, broken: object
+    monkeypatch: pytest.MonkeyPatch, owner: type, faults: dict[str, object], noticed: str
 ) -> None:
-    monkeypatch.setattr(owner, name, broken)
-    with pytest.raises(AssertionError):
+    for name, broken in faults.items():
+        monkeypatch.setattr(owner, name, broken)
+    with pytest.raises((AssertionError, GenerationUsedError), match=noticed):
         run_state_machine_as_test(
             AdversarialRelay,
             settings=settings(quick, max_examples=100, phases=[Phase.generate], print_blob=False),

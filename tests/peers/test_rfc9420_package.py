@@ -1,7 +1,7 @@
 """The PyPI package ``rfc9420`` as a joiner of our groups, on all of suites 1 to 7.
 
-It opens our Welcomes, arrives at our epoch authenticator and reads our texts. It cannot follow a commit, since
-it has one private key for init key and leaf; its exporter leaves out the hash of the context. See
+It opens our Welcomes, arrives at our epoch authenticator and reads our texts. It cannot follow a commit, as
+it has one private key for init key and leaf; its exporter leaves out the hash of the context. More in
 docs/INTEROPERABILITY.md.
 """
 
