@@ -12,16 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto.aead import AES_256_GCM
+from crypto.aead import AES_256_GCM, CHACHA20_POLY1305
 from crypto.dhkem import DHKEM_X25519
 from crypto.errors import AuthenticationError, StateError, ValidationError
 from crypto.hpke import ComposedHpke
-from crypto.kdf import SHA384
+from crypto.kdf import SHA256, SHA384
 from crypto.key_schedule import derive_external_key_pair
-from crypto.rfc9420.external_init import composed_hpke, receive_init_secret, send_init_secret
+from crypto.rfc9420.external_init import XWingKem, composed_hpke, receive_init_secret, send_init_secret
 from crypto.sensitive import Secret
 from crypto.suites import PRODUCT, SUITES
-from crypto.xwing import KEM_ID, N_ENC, N_PUBLIC
+from crypto.xwing import KEM_ID, N_ENC, N_PUBLIC, XWingHpke
+
+HKDF_SHA256, CHACHA = 0x0001, 0x0003
+assert isinstance(PRODUCT.hpke, XWingHpke)
+PRODUCT_HPKE = PRODUCT.hpke
 
 
 def published() -> list[dict[str, Any]]:
@@ -48,6 +52,23 @@ def test_open_agrees_with_rfc_9180_over_the_published_shared_secret(vector: dict
     ciphertext = AES_256_GCM.seal(expand(b"key", 32), expand(b"base_nonce", 12), b"", b"plaintext")
     private, enc = bytes.fromhex(vector["skRm"]), bytes.fromhex(vector["enc"])
     assert PRODUCT.hpke_open(private, enc, info=b"info", ciphertext=ciphertext) == b"plaintext"
+
+
+def test_the_exporter_behind_external_commits_is_that_of_the_vectors() -> None:
+    """The one with a KDF of two stages; the others take SHAKE as the KDF of HPKE too, as no suite here."""
+    [vector] = [vector for vector in published() if vector["kdf_id"] == HKDF_SHA256]
+    assert vector["aead_id"] == CHACHA
+    composed = ComposedHpke(kem=XWingKem(PRODUCT_HPKE), kdf=SHA256, aead=CHACHA20_POLY1305)
+    private, enc, info = (bytes.fromhex(vector[name]) for name in ("skRm", "enc", "info"))
+    for export in vector["exports"]:
+        context = bytes.fromhex(export["exporter_context"])
+        exported = composed.export_receive(private, enc, info=info, context=context, length=export["L"])
+        assert exported.hex() == export["exported_value"]
+    first = vector["encryptions"][0]
+    opened = composed.open(
+        private, enc, info=info, aad=bytes.fromhex(first["aad"]), ciphertext=bytes.fromhex(first["ct"])
+    )
+    assert opened.hex() == first["pt"]
 
 
 def test_seal_and_open() -> None:
