@@ -1,7 +1,7 @@
 """Members for `amanat bench mls`: ours, and mls-rs behind its Python binding, with the same few verbs.
 
-What they must do alike: build a group whose every parent is set (:func:`clients.bench.mls_work.build`), talk,
-update, add, join. Times are of these verbs, bytes in and bytes out.
+What they must do alike: enter a group (:mod:`clients.bench.mls_group`), talk, update, add, remove. Times are
+of these verbs, bytes in and bytes out.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from clients.bench.mls_group import GROUP_ID, current_lifetime
 from crypto.codec import decode
 from crypto.credentials import Credential
 from crypto.group import ApplicationMessage, CommitReceived, Group, OwnLeafParams, StagedCommit
 from crypto.key_package import KeyPackageBundle, generate_key_package, read_key_package
-from crypto.leaf_node import Capabilities, Lifetime
+from crypto.leaf_node import Capabilities
 from crypto.suites import PRODUCT, X25519_AES128, CipherSuite
+from crypto.tree_math import LeafIndex
 
-GROUP_ID: Final = b"amanat bench mls"
+MESSAGE_HEADER: Final = bytes.fromhex("00010005")
+"""An MLSMessage with a KeyPackage in it begins so (version, wire format); the KeyPackage is the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,7 @@ class Member(Protocol):
     """One device."""
 
     def key_package(self) -> bytes:
-        """Make a fresh KeyPackage."""
+        """Make a fresh KeyPackage, encoded without an MLSMessage around it."""
 
     def create(self) -> None:
         """Begin a group."""
@@ -44,6 +47,9 @@ class Member(Protocol):
 
     def commit(self, adds: Sequence[bytes]) -> Committed:
         """Commit with a path, and enter the epoch."""
+
+    def remove(self, other: Member, leaf: int) -> bytes:
+        """Commit the removal of another member, who stands at ``leaf``, and enter the epoch."""
 
     def process(self, message: bytes) -> None:
         """Follow another member's commit."""
@@ -82,7 +88,7 @@ class OurMember:
             signature_private=self._private,
             credential=self._credential,
             capabilities=self._capabilities,
-            lifetime=Lifetime(not_before=0, not_after=86_400),
+            lifetime=current_lifetime(),
             rng=os.urandom,
         )
         return self._bundle.key_package.to_bytes()
@@ -113,6 +119,13 @@ class OurMember:
         self._held = self._group.merge(made.staged)
         return Committed(message=made.message, welcome=made.welcome)
 
+    def remove(self, other: Member, leaf: int) -> bytes:
+        """See :class:`Member`."""
+        del other
+        made = self._group.commit(adds=(), removes=[LeafIndex(leaf)], rng=os.urandom, authenticated_data=b"")
+        self._held = self._group.merge(made.staged)
+        return made.message
+
     def process(self, message: bytes) -> None:
         """See :class:`Member`."""
         received = self._group.unprotect(message)
@@ -137,19 +150,21 @@ class OurMember:
 
 
 class RsMember:
-    """mls-rs, cipher suite 1. Its binding shows no state, and sends commits as PublicMessages."""
+    """mls-rs, cipher suite 1. Its binding sends commits as PublicMessages."""
 
     def __init__(self, name: str) -> None:
         self._rs: Any = importlib.import_module("mls_rs_uniffi")
         keys = self._rs.generate_signature_keypair(self._rs.CipherSuite.CURVE25519_AES128)
         config = self._rs.client_config_default()
         config.use_ratchet_tree_extension = True
+        self._storage = _recording_storage(self._rs)
+        config.group_state_storage = self._storage
         self._client: Any = self._rs.Client(name.encode(), keys, config)
         self._group: Any = None
 
     def key_package(self) -> bytes:
         """See :class:`Member`."""
-        return bytes(self._client.generate_key_package_message().to_bytes())
+        return bytes(self._client.generate_key_package_message().to_bytes())[len(MESSAGE_HEADER) :]
 
     def create(self) -> None:
         """See :class:`Member`."""
@@ -161,11 +176,20 @@ class RsMember:
 
     def commit(self, adds: Sequence[bytes]) -> Committed:
         """See :class:`Member`."""
-        packages = [self._rs.Message.from_bytes(add) for add in adds]
+        packages = [self._rs.Message.from_bytes(MESSAGE_HEADER + add) for add in adds]
         made = self._group.add_members(packages) if packages else self._group.commit()
         self._group.process_incoming_message(made.commit_message)
         welcome = None if made.welcome_message is None else made.welcome_message.to_bytes()
         return Committed(message=made.commit_message.to_bytes(), welcome=welcome)
+
+    def remove(self, other: Member, leaf: int) -> bytes:
+        """See :class:`Member`."""
+        del leaf
+        if not isinstance(other, RsMember):
+            raise TypeError("mls-rs names a member by what its own client shows")
+        made = self._group.remove_members([other._client.signing_identity()])
+        self._group.process_incoming_message(made.commit_message)
+        return bytes(made.commit_message.to_bytes())
 
     def process(self, message: bytes) -> None:
         """See :class:`Member`."""
@@ -181,7 +205,36 @@ class RsMember:
 
     def state_bytes(self) -> int | None:
         """See :class:`Member`."""
-        return None
+        self._group.write_to_storage()
+        return int(self._storage.state_bytes)
+
+
+def _recording_storage(rs: Any) -> Any:
+    """A store for mls-rs that remembers how large the last state was.
+
+    Records of past epochs, which mls-rs keeps beside the state, are not counted: ours keeps none.
+    """
+
+    class Recording(rs.GroupStateStorage):  # type: ignore[misc]  # a class of a binding without types
+        state_bytes = 0
+
+        def write(self, *written: Any) -> None:
+            _, group_state, _, _ = written  # of which group; inserted and updated records of past epochs
+            self.state_bytes = len(group_state)
+
+        def state(self, *asked: Any) -> bytes | None:
+            del asked
+            return None
+
+        def epoch(self, *asked: Any) -> bytes | None:
+            del asked
+            return None
+
+        def max_epoch_id(self, *asked: Any) -> int | None:
+            del asked
+            return None
+
+    return Recording()
 
 
 def make_member(kind: str, name: str) -> Member:
