@@ -1,0 +1,133 @@
+"""A dishonest relay: what it shows to one connection is not what it holds. Each lie is armed by a fault.
+
+It sits between the relay's honest core and the wire, and works on frames; so it can say anything that a relay
+could say, and knows nothing that a relay does not know.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from chatserver.wire import frames as f
+from chatserver.wire.errors import ErrorCode
+from crypto.codec import CodecError
+from simulation.wire import Assembler, framed
+
+if TYPE_CHECKING:
+    from simulation.device import Line
+
+Frames = list[f.ServerFrame]
+LIES = (
+    "other-bytes",
+    "swap",
+    "withhold",
+    "withhold-echo",
+    "withhold-closing",
+    "renumber",
+    "false-ack",
+    "false-head",
+    "false-closed",
+    "twice",
+    "not-own",
+    "false-stored",
+    "false-gone",
+    "false-expired",
+    "flag",
+    "incarnation",
+)
+"""What it may do to the frames of one device."""
+
+
+@dataclass
+class Lie:
+    """One kind of lie, told to one device, so many times."""
+
+    kind: str
+    device: str
+    times: int
+
+
+class Mischief:
+    """See the module. Without a lie every byte passes untouched."""
+
+    def __init__(self, dice: random.Random, story: Callable[[str, str], None]) -> None:
+        self._dice = dice
+        self._story = story
+        self.lies: list[Lie] = []
+        self._held: dict[str, f.ServerFrame] = {}
+
+    def stop(self) -> None:
+        """From now on it is honest."""
+        self.lies.clear()
+        self._held.clear()
+
+    def rewrite(self, line: Line, data: bytes) -> bytes:
+        """What is put on the wire instead of ``data``, which are whole messages."""
+        lies = [lie for lie in self.lies if lie.device == line.device.name and lie.times > 0]
+        if not lies:
+            return data
+        out = b""
+        for message in Assembler().feed(data):
+            try:
+                frames: Frames = [f.decode_server(message)]
+            except CodecError:
+                out += framed(message)
+                continue
+            for lie in lies:
+                frames = [said for frame in frames for said in self._tell(lie, line, frame)]
+            out += b"".join(framed(frame.encode()) for frame in frames)
+        return out
+
+    def _tell(self, lie: Lie, line: Line, frame: f.ServerFrame) -> Frames:
+        if lie.times <= 0:
+            return [frame]
+        told = self._lie(lie.kind, line, frame)
+        if told != [frame]:
+            lie.times -= 1
+            self._story("relay", f"lies to {line.device.name}: {lie.kind} ({type(frame).__name__})")
+        return told
+
+    def _lie(self, kind: str, line: Line, frame: f.ServerFrame) -> Frames:
+        dice = self._dice
+        match kind, frame:
+            case "other-bytes", f.Cell():
+                return [replace(frame, body=dice.randbytes(len(frame.body)))]
+            case "swap", f.Cell() | f.OwnCell():
+                held = self._held.pop(line.name, None)
+                if held is None:
+                    self._held[line.name] = frame
+                    return []
+                return [frame, held]
+            case "withhold", f.Cell():
+                return []
+            case "withhold-echo", f.OwnCell():
+                return []
+            case "withhold-closing", f.Cell() | f.OwnCell() if frame.close:
+                return []
+            case "renumber", f.Cell() | f.OwnCell():
+                return [replace(frame, seq=max(1, frame.seq + dice.choice([-1, 1, 2])))]
+            case "flag", f.Cell():
+                return [replace(frame, close=not frame.close)]
+            case "twice", f.Cell() | f.OwnCell():
+                return [frame, frame]
+            case "not-own", f.OwnCell():
+                return [replace(frame, digest=dice.randbytes(32))]
+            case "false-ack", f.Attached():
+                return [replace(frame, acked=frame.head + dice.randrange(3))]
+            case "false-head", f.Attached():
+                return [replace(frame, head=max(0, frame.head + dice.choice([-2, -1, 1])))]
+            case "false-closed", f.Attached():
+                return [replace(frame, closed_seq=frame.head + 1)]
+            case "incarnation", f.Attached():
+                return [replace(frame, incarnation=dice.randbytes(16))]
+            case "false-stored", f.Refused():
+                return [f.Stored(request=frame.request, seq=7)]
+            case "false-gone", f.Attached():
+                return [f.Refused(request=frame.request, code=ErrorCode.GONE)]
+            case "false-expired", f.Cell():
+                return [f.Expired(handle=frame.handle, first=frame.seq, last=frame.seq)]
+            case _:
+                return [frame]

@@ -1,0 +1,224 @@
+"""What must be true: after every step, and at the end, once faults stop and people have done their part.
+
+How strict the end is depends on what was really done to the run:
+
+* nothing but slow networks, cuts, crashes, absences: nobody notices more than a delay. No alarm of a fork, a
+  clone, a loss; every text on every device that was there.
+* the relay's disk was lost or put back, or the relay lied: alarms are right then, and people may have to
+  compare safety numbers; after that everything arrives all the same.
+* an old vault was put back: what only the newer vault knew may be gone, which its person was told (CLONE);
+  everybody else's texts are as before.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clients.sdk.line import events as e
+from clients.sdk.line.events import AlarmKind, LinePhase
+from clients.sdk.line.payloads import PayloadKind
+from crypto.errors import StateError
+from simulation.device import SimDevice
+from simulation.world import DAY, Text, World
+
+OVER: Final = (LinePhase.ENDED, LinePhase.FAULTED)
+NEVER_HONESTLY: Final = frozenset(
+    {
+        AlarmKind.CLONE,
+        AlarmKind.RELAY_LOST_STATE,
+        AlarmKind.FORK,
+        AlarmKind.CHANNEL_FULL,
+        AlarmKind.NO_CLOSING_CELL,
+        AlarmKind.UNFLAGGED_COMMIT,
+        AlarmKind.COMMIT_REFUSED,
+        AlarmKind.LINE_FAULT,
+        AlarmKind.DEVICE_FAULT,
+        AlarmKind.UNREADABLE,
+        AlarmKind.TWO_BRANCHES,
+        AlarmKind.MESSAGES_LOST,
+        AlarmKind.WRONG_WELCOME,
+    }
+)
+"""What no person may be told when nobody lied and no disk was lost."""
+
+_STORE: Final = frozenset({"lost-store", "old-store"})
+_BAD: Final = frozenset({*_STORE, "lie", "old-vault", "twin", "malice"})
+
+
+def strict(world: World) -> bool:
+    """Only machines and networks failed."""
+    return not _BAD & set(world.happened)
+
+
+def old_vaults(world: World) -> bool:
+    return bool({"old-vault", "twin"} & set(world.happened))
+
+
+# ---------------------------------------------------------------------------------------- after every step
+
+
+def check_step(world: World, *, thorough: bool) -> None:
+    """What holds at every moment."""
+    for device in [*world.members(), *world.twins]:
+        if strict(world) and "absent-90" not in world.happened:
+            bad = NEVER_HONESTLY & set(device.told_alarms)
+            if bad:
+                names = ", ".join(sorted(kind.name for kind in bad))
+                world.violate("false-alarm", f"{device.name} alarms without cause: {names}")
+        if thorough:
+            _check_rows(world, device)
+
+
+def _check_rows(world: World, device: SimDevice) -> None:
+    """Each text once, and those of a sender in the order in which they were written."""
+    last: dict[bytes, int] = {}
+    seen: set[int] = set()
+    for row in world.rows(device):
+        if row.missing or row.kind != PayloadKind.TEXT:
+            continue
+        text = world.by_body.get(row.body.reveal_text())
+        if text is None:
+            world.violate("forged", f"{device.name} shows a text that nobody wrote")
+            return
+        if text.sender.rolled_back or device.rolled_back:
+            continue
+        if text.number in seen:
+            world.violate("twice", f"{device.name} shows text {text.number} twice")
+        seen.add(text.number)
+        if last.get(row.sender_device, -1) > text.number:
+            world.violate("order", f"{device.name} shows text {text.number} after a later one")
+        last[row.sender_device] = text.number
+
+
+# ------------------------------------------------------------------------------------------------ the end
+
+
+def calm_down(world: World) -> None:
+    """Faults stop; people do what they are asked to; time passes until everything has settled, or 25 days."""
+    world.story("everybody", "faults stop here")
+    world.mischief.stop()
+    world.delays = (0.02, 0.2)
+    world.relay.commit_seconds = 0.0
+    world.relay.crash_in = None
+    if not world.relay.up:
+        world.relay.start()
+    for twin in world.twins:
+        twin.wants = False
+        twin.stop()
+    for device in world.devices:
+        device.plan = None
+        device.skew = 0.0
+        if device.joined:
+            device.stop()
+            device.go_online()
+    end = world.now + 25 * DAY
+    pause = 120.0
+    while world.now < end:
+        world.run_until(world.now + pause)
+        pause = min(pause * 2, DAY / 4)
+        _people_decide(world)
+        check_step(world, thorough=False)
+        if _settled(world):
+            return
+
+
+def _people_decide(world: World) -> None:
+    """After a fork the two people compare safety numbers, which are the same here (R18)."""
+    undecided = [d for d in world.members() if d.machine.view().phase is LinePhase.UNDECIDED]
+    if undecided and (strict(world) and "absent-90" not in world.happened):
+        world.violate("false-alarm", f"{undecided[0].name} fears a fork without cause")
+    for device in undecided:
+        world.story(device.name, "its person has compared safety numbers: the same")
+        try:
+            device.intent(e.Resolve(same=True))
+        except StateError:
+            continue
+
+
+def _settled(world: World) -> bool:
+    for device in world.members():
+        view = device.machine.view()
+        if view.phase in OVER:
+            continue
+        if view.phase is not LinePhase.ACTIVE or not view.attached or view.undelivered or view.receipt_due:
+            return False
+        state = world.state(device)
+        if state.request_due_at > world.now or state.awaits_info or state.update_first:
+            return False
+    return _agreed(world) is None
+
+
+def _agreed(world: World) -> str | None:
+    """Whether the devices of the line are in one epoch of one group; else what is wrong."""
+    found: dict[tuple[int, bytes], str] = {}
+    for device in world.members():
+        with device.machine._look() as step:
+            if step.state.phase in OVER or step.group is None:
+                continue
+            found[step.group.epoch, step.group.epoch_authenticator] = device.name
+    return None if len(found) < 2 else f"{', '.join(found.values())} are in different epochs or groups"
+
+
+def judge(world: World) -> None:
+    """The end: nothing lost, doubled, forked; then the relay forgets."""
+    check_step(world, thorough=True)
+    over = [d for d in world.members() if d.machine.view().phase in OVER]
+    if over and not {"end", "malice"} & set(world.happened):
+        world.violate("ended", f"{over[0].name}: the line is over, and nobody ended it")
+    for device in world.members():
+        _judge_device(world, device, ended=bool(over))
+    wrong = _agreed(world)
+    if wrong is not None and not over:
+        world.violate("disagreement", wrong)
+    for text in world.texts.values():
+        _judge_text(world, text)
+    _forget(world)
+
+
+def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
+    view = device.machine.view()
+    if view.phase in OVER or ended:
+        return
+    if view.phase is not LinePhase.ACTIVE:
+        world.violate("stranded", f"{device.name} is {view.phase.name} and does not come back")
+    if not view.attached:
+        world.violate("not-attached", f"{device.name} does not read its channel")
+    if view.undelivered:
+        world.violate("undelivered", f"{device.name} still has {view.undelivered} texts to deliver")
+    for row in world.rows(device):
+        if row.missing and not row.lost and not old_vaults(world):
+            world.violate("missing", f"{device.name} still misses counter {row.counter}")
+
+
+def _judge_text(world: World, text: Text) -> None:
+    sender = text.sender
+    if text.failed or text.excused or sender in world.removed or sender.rolled_back:
+        return
+    if sender.machine.view().phase in OVER:
+        shown = [row for row in world.rows(sender) if row.item_id == text.item_id]
+        if shown and shown[0].state not in {e.DeliveryState.DELIVERED, e.DeliveryState.FAILED}:
+            world.violate("silent-loss", f"text {text.number} hangs in a line that is over")
+        return
+    if any(device.machine.view().phase in OVER for device in world.members()):
+        return
+    others = [device for device in world.devices if device.own.identity_key != sender.own.identity_key]
+    if not any(device.name in text.got for device in others):
+        world.violate("lost", f"text {text.number} of {sender.name} reached nobody")
+    if not strict(world) or "absent-90" in world.happened:
+        return
+    for device in others:
+        there = device.founder and device not in world.removed and not device.came_back
+        if there and device.name not in text.got:
+            world.violate("lost", f"text {text.number} of {sender.name} did not reach {device.name}")
+
+
+def _forget(world: World) -> None:
+    """After the last day of every limit the relay's disk is empty."""
+    for device in [*world.devices, *world.twins]:
+        device.wants = False
+        device.stop()
+    day = int(world.now // DAY)
+    for later in (31, 62, 93, 124, 155, 186, 280):
+        world.relay.expire(day + later)
+    if not world.relay.is_empty():
+        world.violate("remains", "something is left on the relay's disk after the last day of every limit")

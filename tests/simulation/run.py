@@ -1,0 +1,176 @@
+"""One seed, one run: the plan that a seed stands for, its steps, the calm after them, and the verdict."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from crypto.suites import X25519_AES128, CipherSuite
+from simulation import faults, oracle
+from simulation.faults import Act
+from simulation.watch import AeadWatch, watching
+from simulation.world import Violation, World
+
+PROFILES: Final = ("honest", "honest", "honest", "store", "store", "lying", "lying", "vaults", "all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a seed stands for, before anything has happened."""
+
+    seed: int
+    leaves: int
+    steps: int
+    pace: float
+    profile: str
+    kinds: tuple[tuple[str, int, Act], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        kind: Of the violation; empty if there was none.
+        digests: Of the events, and of all bytes on all wires.
+        happened: Faults that were committed, by kind.
+    """
+
+    plan: Plan
+    kind: str
+    what: str
+    trace: tuple[str, ...] = field(repr=False)
+    digests: tuple[str, str]
+    happened: dict[str, int]
+    days: float
+    events: int
+    seals: int
+
+
+def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") -> Plan:
+    """What a seed stands for; what is given explicitly wins."""
+    dice = random.Random(f"{seed}/plan")
+    drawn_leaves = dice.choice([2, 2, 3, 3, 4])
+    drawn_steps = dice.choice([8, 15, 15, 30, 30, 60, 120])
+    drawn_profile = dice.choice(PROFILES)
+    pace = dice.choice([1.0, 20.0, 600.0, 20_000.0])
+    profile = profile or drawn_profile
+    kinds = [(name, weight, act) for name, (weight, act) in faults.USUAL.items()]
+    optional = dict(faults.SWITCHED)
+    for name, (weight, act) in optional.items():
+        if dice.random() < 0.5:
+            kinds.append((name, weight * dice.choice([1, 1, 3]), act))
+    for group, profiles in (
+        (faults.STORE, {"store", "all"}),
+        (faults.LYING, {"lying", "all"}),
+        (faults.VAULTS, {"vaults", "all"}),
+    ):
+        if profile in profiles:
+            kinds += [(name, weight, act) for name, (weight, act) in group.items()]
+    return Plan(
+        seed=seed,
+        leaves=leaves or drawn_leaves,
+        steps=steps or drawn_steps,
+        pace=pace,
+        profile=profile,
+        kinds=tuple(kinds),
+    )
+
+
+def simulate(
+    plan: Plan,
+    *,
+    skip: Iterable[int] = (),
+    suite: CipherSuite = X25519_AES128,
+    store: Path | None = None,
+    on_world: Callable[[World], None] = lambda world: None,
+) -> Outcome:
+    """Run a plan; steps in ``skip`` are left out.
+
+    Returns:
+        The outcome; a violation is one, and so is any exception out of the product.
+    """
+    left_out = frozenset(skip)
+    kind = what = ""
+    world: World | None = None
+    watch = AeadWatch(_complain)
+    with watching(watch):
+        try:
+            world = World(plan.seed, suite=suite, store=store, watch=watch)
+            on_world(world)
+            world.found(plan.leaves)
+            for number in range(plan.steps):
+                if number in left_out:
+                    continue
+                _step(world, plan, number)
+            oracle.check_step(world, thorough=True)
+            oracle.calm_down(world)
+            oracle.judge(world)
+        except Violation as violation:
+            kind, what = violation.kind, violation.what
+        except Exception as error:  # noqa: BLE001 (whatever comes out of the product is a finding)
+            kind, what = f"raised {type(error).__name__}", _place(error)
+        finally:
+            if world is not None:
+                world.close()
+    if world is None:
+        raise RuntimeError("no world")
+    return Outcome(
+        plan=plan,
+        kind=kind,
+        what=what,
+        trace=tuple(world.trace),
+        digests=world.digests(),
+        happened=dict(world.happened),
+        days=(world.now - world.began) / 86_400,
+        events=world.events,
+        seals=watch.seals,
+    )
+
+
+def _complain(kind: str, what: str) -> None:
+    raise Violation(kind, what)
+
+
+def _step(world: World, plan: Plan, number: int) -> None:
+    dice = random.Random(f"{plan.seed}/step/{number}")
+    world.run_until(world.now + dice.expovariate(1 / plan.pace))
+    kinds = plan.kinds
+    chosen = dice.choices(kinds, weights=[weight for _, weight, _ in kinds])[0]
+    chosen[2](world, dice)
+    world.run_until(world.now + 0.1)
+    oracle.check_step(world, thorough=number % 8 == 7)
+
+
+def _place(error: BaseException) -> str:
+    """Where in the product an exception arose."""
+    trace = error.__traceback__
+    place = "?"
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        place = f"{name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error} at {place}"
+
+
+def minimise(plan: Plan, kind: str, *, budget: int = 60) -> tuple[int, ...]:
+    """The steps that can be left out while the same kind of violation still comes."""
+    skip: set[int] = set()
+    size = max(1, plan.steps // 2)
+    while size >= 1 and budget > 0:
+        changed = False
+        for first in range(0, plan.steps, size):
+            more = set(range(first, min(first + size, plan.steps))) - skip
+            if not more or budget <= 0:
+                continue
+            budget -= 1
+            if simulate(plan, skip=skip | more).kind == kind:
+                skip |= more
+                changed = True
+        if size == 1 and not changed:
+            break
+        size = max(1, size // 2) if size > 1 else (1 if changed else 0)
+    return tuple(sorted(skip))
