@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import tools
 from setup import CACHE, ROOT, VENV, SetupError, set_up, set_up_peers
 
 BIN = VENV / "bin"
@@ -38,6 +39,9 @@ PACKAGE_OF = {"node": "nodejs", "gcc": "gcc libc6-dev"}
 
 STEP_SECONDS = 3600
 """No step may take longer; a hung one is ended and counted as failed."""
+
+LONG_STEP_SECONDS = 12 * 3600
+"""The same with ``--long``: campaigns take hours, and go on from where a run was stopped."""
 
 TEST_PROCESSES = 2
 
@@ -102,8 +106,28 @@ def install_peers(tally: Tally) -> None:
         tally.left_out.append(f"ts-mls: {str(error).splitlines()[-1]}")
 
 
+def fetch_tools(tally: Tally, *, long: bool) -> None:
+    """Unpack nginx and the others that judge deploy/ into .cache; say which of their checks are left out."""
+    try:
+        tools.fetch(list(tools.PACKAGES))
+    except SetupError as error:
+        say(f"{error}; what needs these programs is left out.")
+    missing = [name for name in tools.PACKAGES if tools.find(name) is None]
+    tally.left_out += [f"{name}: judges its files in deploy/" for name in missing]
+    if long and shutil.which("mmdebstrap") is None:
+        tally.left_out.append(
+            "mmdebstrap: builds the container's root file system (apt-get install mmdebstrap)"
+        )
+
+
 def step(
-    tally: Tally, name: str, command: list[str], advice: str, extra: Mapping[str, str] | None = None
+    tally: Tally,
+    name: str,
+    command: list[str],
+    advice: str,
+    extra: Mapping[str, str] | None = None,
+    *,
+    seconds: int = STEP_SECONDS,
 ) -> bool:
     """Run one check with its output shown; count it as one passed or one failed."""
     say(f"\n== {name}")
@@ -114,11 +138,11 @@ def step(
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             env=environment(extra),
-            timeout=STEP_SECONDS,
+            timeout=seconds,
             check=False,
         ).returncode
     except subprocess.TimeoutExpired:
-        say(f"{name}: ended after {STEP_SECONDS} seconds")
+        say(f"{name}: ended after {seconds} seconds")
         code = 1
     verdict = "ok" if code == 0 else f"FAILED. {advice}"
     say(f"== {name}: {verdict} ({time.monotonic() - begun:.0f} s)")
@@ -174,7 +198,8 @@ def run_checks(tally: Tally, options: argparse.Namespace) -> None:
     report = CACHE / "pytest.xml"
     report.unlink(missing_ok=True)
     (CACHE / "coverage").mkdir(parents=True, exist_ok=True)
-    selection = [] if options.long else ["-m", "not long"]
+    selection = ["--resume", str(CACHE / "long.json")] if options.long else ["-m", "not long"]
+    seconds = LONG_STEP_SECONDS if options.long else STEP_SECONDS
     if (os.cpu_count() or 1) > 1:
         selection += ["-n", str(TEST_PROCESSES), "--dist", "worksteal"]
     coverage = ["--cov", "--cov-report=term", f"--cov-fail-under={COVERAGE_PERCENT}"]
@@ -184,6 +209,7 @@ def run_checks(tally: Tally, options: argparse.Namespace) -> None:
         [PYTHON, "-m", "pytest", "-q", "--durations=12", *selection, *coverage, f"--junitxml={report}"],
         "Mend the tests named above; `.venv/bin/python -m pytest PATH` runs a few.",
         {"AMANAT_HYPOTHESIS": "long" if options.long else "usual"},
+        seconds=seconds,
     )
     count_tests(tally, report)
     step(
@@ -191,6 +217,7 @@ def run_checks(tally: Tally, options: argparse.Namespace) -> None:
         "mutants (each rule taken out must be noticed)",
         [PYTHON, "tests/mutants/run.py", *(["--long"] if options.long else [])],
         "A rule was taken out and no test failed, or a patch no longer applies: see CONTRIBUTING.md.",
+        seconds=seconds,
     )
 
 
@@ -222,6 +249,7 @@ def main(argv: list[str]) -> int:
         return 1
     install_system_packages(tally)
     install_peers(tally)
+    fetch_tools(tally, long=options.long)
     if options.setup:
         return 3 if tally.left_out and not options.allow_missing else 0
     if not SHARED.is_dir():

@@ -52,7 +52,14 @@ def checkout(tmp_path: Path) -> Path:
     here = tmp_path / "checkout"
     (here / "scripts").mkdir(parents=True)
     (here / "bin").mkdir()
-    for name in ("run", "test", "scripts/python.sh", "scripts/setup.py", "scripts/check.py"):
+    for name in (
+        "run",
+        "test",
+        "scripts/python.sh",
+        "scripts/setup.py",
+        "scripts/check.py",
+        "scripts/tools.py",
+    ):
         shutil.copy2(ROOT / name, here / name)
     for program in ("bash", "env", "dirname", "cat"):
         found = shutil.which(program)

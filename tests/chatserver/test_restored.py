@@ -43,9 +43,9 @@ async def opened(directory: Path) -> AsyncIterator[SqliteStore]:
 
 async def fill(store: SqliteStore) -> bytes:
     """Two slots, three cells of which one was read by both, the last one closing; returns the incarnation."""
-    for token in (MINE, YOURS):
-        attached = await store.attach(REF, token, today=TODAY)
-        assert not isinstance(attached, Refused)
+    await store.attach(REF, MINE, today=TODAY)
+    attached = await store.attach(REF, YOURS, today=TODAY)
+    assert not isinstance(attached, Refused)
     for number in range(3):
         await store.deposit(
             REF,
