@@ -144,7 +144,7 @@ class KeepQuestion(ModalScreen[KeepChoice | None]):
 
     def __init__(self, *, name: str, mine: bool, theirs: bool) -> None:
         super().__init__()
-        self._name = name
+        self._peer_name = name
         self._mine = mine
         self._theirs = theirs
 
@@ -165,7 +165,7 @@ class KeepQuestion(ModalScreen[KeepChoice | None]):
         self.query_one("#leave", Button).focus()
 
     def _question(self) -> str:
-        now = keep_sentence(self._name, mine=self._mine, theirs=self._theirs)
+        now = keep_sentence(self._peer_name, mine=self._mine, theirs=self._theirs)
         return (
             f"{now}\n\nKept means: what the two of you wrote in this session stands in the line's "
             "conversation, in both vaults, without signatures, until it is deleted there. Either of you can "

@@ -288,7 +288,7 @@ async def test_s7_the_end_says_whether_the_text_is_kept() -> None:
         await happens(session, pilot, KeepChanged(mine=True, theirs=True))
         await pilot.press("f9")
         await rest(pilot)
-        assert "You both agreed to keep it" in shown(app.screen)
+        assert "agreed to keep it: it goes into" in shown(app.screen)
         await pilot.press("escape")
         await happens(session, pilot, Ended(reason=EndReason.ENDED, kept=True))
         await rest(pilot)
