@@ -29,7 +29,7 @@ class Event(Enum):
     EXPIRED = "expired"  # cells, channels, tombstones, drops: one day's end, rounded up to tens
     DRAINING = "draining"  # seconds
     STOPPED = "stopped"  # flushed (1: everything asked was answered before the end)
-    STORE_FAILED = "store_failed"  # count since the start
+    STORE_FAILED = "store_failed"  # count since the start; the cause: full, read_only, busy, damaged, closed
     FAULT = "fault"  # line, in one of our modules: a bug of ours, by its place alone
 
 

@@ -22,6 +22,7 @@ import crypto
 from chatserver import errands
 from chatserver.config import Config, ConfigError, TlsFiles, load, render_defaults
 from chatserver.errands import FAILED, MISSING, OK, USAGE, Stop, store_errors
+from chatserver.wire.limits import BODY_BYTES, ChannelClass
 
 if TYPE_CHECKING:
     from chatserver.events import Log
@@ -149,10 +150,23 @@ def _run(options: argparse.Namespace) -> int:
         case _:
             if options.port is not None and not 0 <= options.port <= 65_535:
                 raise Stop("--port wants 0 to 65535", USAGE)
-            return _serve(config, store, config.listen.port if options.port is None else options.port)
+            return serve(config, store, config.listen.port if options.port is None else options.port)
 
 
-def _serve(config: Config, store: Path, port: int) -> int:
+def serve(
+    config: Config, store: Path, port: int, *, cell_bytes: Mapping[ChannelClass, int] = BODY_BYTES
+) -> int:
+    """Run the relay until SIGTERM; returns the exit code.
+
+    Args:
+        config: settings.
+        store: directory of the store.
+        port: where to listen, 0 for any port.
+        cell_bytes: length of a cell by class; others than the protocol's only where speed is measured.
+
+    Raises:
+        Stop: it cannot run, and why.
+    """
     from chatserver.hardening import forbid_core_dumps, lock_memory, raise_descriptor_limit
 
     dumpless = forbid_core_dumps()
@@ -164,10 +178,16 @@ def _serve(config: Config, store: Path, port: int) -> int:
     descriptors = raise_descriptor_limit()
     process = {"descriptors": descriptors, "dumpless": int(dumpless), "locked": int(locked)}
     with store_errors(store), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve_until_stopped(config, store, port, process))
+        return runner.run(_serve_until_stopped(config, store, port, process, cell_bytes))
 
 
-async def _serve_until_stopped(config: Config, directory: Path, port: int, process: Mapping[str, int]) -> int:
+async def _serve_until_stopped(
+    config: Config,
+    directory: Path,
+    port: int,
+    process: Mapping[str, int],
+    cell_bytes: Mapping[ChannelClass, int],
+) -> int:
     from chatserver.events import Event, Log, loop_handler, silence_libraries
     from chatserver.relay import Relay
     from chatserver.server import RelayServer
@@ -183,9 +203,11 @@ async def _serve_until_stopped(config: Config, directory: Path, port: int, proce
         loop.add_signal_handler(number, stopping.set)
     tls = _tls_context(config.tls)
     loop.add_signal_handler(signal.SIGHUP, _read_tls_again, tls, config.tls, log)
-    store = await SqliteStore.open(directory, config.store_settings())
+    store = await SqliteStore.open(
+        directory, config.store_settings(), cell_bytes=cell_bytes[ChannelClass.STORED]
+    )
     try:
-        async with Relay(config, store, log=log) as relay:
+        async with Relay(config, store, log=log, cell_bytes=cell_bytes) as relay:
             server = RelayServer(relay)
             await relay.expire()
             with _port_errors(config.listen.host, port):
@@ -198,7 +220,7 @@ async def _serve_until_stopped(config: Config, directory: Path, port: int, proce
             host = f"[{config.listen.host}]" if ":" in config.listen.host else config.listen.host
             print(f"listening on {'https' if tls else 'http'}://{host}:{port}", flush=True)
             notify(Word.READY)
-            while not stopping.is_set():
+            while not stopping.is_set() and relay.broken is None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), SWEEP_SECONDS)
                 await server.sweep()
@@ -210,6 +232,8 @@ async def _serve_until_stopped(config: Config, directory: Path, port: int, proce
                 await operator.stop()
     finally:
         await store.close()
+    if relay.broken is not None:
+        raise relay.broken
     return OK
 
 

@@ -102,7 +102,7 @@ class Peer:
         self.greeted = False
         self.in_flight = 0
         self._socket = socket
-        self._connection = RelayConnection()
+        self._connection = RelayConnection(relay.deposit_bytes)
         self._ended = False
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] | None = None
@@ -243,8 +243,8 @@ class Peer:
     async def _guarded(self, request: int, work: Awaitable[None]) -> None:
         try:
             await work
-        except StoreError:
-            self.relay.store_failed()
+        except StoreError as error:
+            self.relay.store_failed(error)
             self.refuse(request, ErrorCode.STORE_FAILED)
         except Exception as error:  # noqa: BLE001 (a bug of ours ends this connection, never the relay)
             self.relay.log.fault(error)
@@ -283,8 +283,8 @@ class Peer:
     async def _contained(self, work: Awaitable[None]) -> None:
         try:
             await work
-        except StoreError:
-            self.relay.store_failed()
+        except StoreError as error:
+            self.relay.store_failed(error)
             self.end(ErrorCode.INTERNAL)
         except Exception as error:  # noqa: BLE001 (as in _guarded)
             self.relay.log.fault(error)

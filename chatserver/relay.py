@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from chatserver.clock import Clock, SystemClock
 from chatserver.config import Config, networks
@@ -22,13 +22,24 @@ from chatserver.live import LiveChannels
 from chatserver.peer import Peer, Socket
 from chatserver.rates import AddressBook, AddressRecord, Kind, Meter, client_address, is_in
 from chatserver.sender import Flusher
-from chatserver.store.errors import StoreError
+from chatserver.store.errors import StoreBusy, StoreClosed, StoreDamaged, StoreError, StoreFull, StoreReadOnly
 from chatserver.store.protocol import Day, Store, day_of
 from chatserver.stored import StoredChannels
 from chatserver.tally import Tally
 from chatserver.wire.bundle import encode_bucket
+from chatserver.wire.client_frames import DEPOSIT_HEAD_BYTES
 from chatserver.wire.errors import ErrorCode
 from chatserver.wire.frames import Draining
+from chatserver.wire.limits import BODY_BYTES, ChannelClass
+
+_CAUSES: Final[dict[type[StoreError], str]] = {
+    StoreFull: "full",
+    StoreReadOnly: "read_only",
+    StoreBusy: "busy",
+    StoreDamaged: "damaged",
+    StoreClosed: "closed",
+}
+"""How the log names what is wrong with the store."""
 
 
 class Relay:
@@ -40,9 +51,11 @@ class Relay:
         clock: time.
         rng: randomness.
         log: events.
+        deposit_bytes: length of a whole DEPOSIT by class.
         draining: SIGTERM came; nothing new is taken.
         tally: what has happened since the start, in numbers.
         store_failed_at: monotonic seconds of the store's last failure, None if there was none.
+        broken: why the relay must end: its store is damaged. Who runs it looks now and then.
     """
 
     def __init__(
@@ -53,15 +66,19 @@ class Relay:
         clock: Clock | None = None,
         rng: Callable[[int], bytes] = os.urandom,
         log: Log | None = None,
+        cell_bytes: Mapping[ChannelClass, int] = BODY_BYTES,
     ) -> None:
         self.config = config
         self.store = store
         self.clock = clock or SystemClock()
         self.rng = rng
         self.log = log or Log()
+        self.deposit_bytes = {int(cls): DEPOSIT_HEAD_BYTES + size for cls, size in cell_bytes.items()}
         self.draining = False
         self.tally = Tally()
         self.store_failed_at: float | None = None
+        self.broken: StoreError | None = None
+        self._store_failure: type[StoreError] | None = None
         self.peers: set[Peer] = set()
         self.live = LiveChannels(self.clock, rng, config.limits.live_channels)
         self.stored = StoredChannels(store)
@@ -145,11 +162,21 @@ class Relay:
     def _answered(self, _task: asyncio.Task[None]) -> None:
         self._in_store -= 1
 
-    def store_failed(self) -> None:
-        """Log that the store failed, by count alone."""
+    def store_failed(self, error: StoreError) -> None:
+        """Log that the store failed, by count and cause; of a flood of failures the 1st, 2nd, 4th, 8th.
+
+        After damage, or when the store has ended by itself, the relay is `broken`: nothing that it could say
+        about stored cells would be true any more.
+        """
         self.tally.store_failures += 1
         self.store_failed_at = self.clock.monotonic()
-        self.log.event(Event.STORE_FAILED, count=self.tally.store_failures)
+        count = self.tally.store_failures
+        if type(error) is not self._store_failure or count & (count - 1) == 0:
+            self._store_failure = type(error)
+            cause = _CAUSES.get(type(error))
+            self.log.event(Event.STORE_FAILED, count=count, **({cause: 1} if cause else {}))
+        if isinstance(error, (StoreDamaged, StoreClosed)) and not self.draining:
+            self.broken = self.broken or error
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -179,18 +206,19 @@ class Relay:
         self._expired_day = today
         try:
             report = await self.store.expire(today=today)
-        except StoreError:
+        except StoreError as error:
             self._expired_day = 0
-            self.store_failed()
+            self.store_failed(error)
             return
         self.tally.expired_cells += report.cells
         self.forget_buckets()
-        self.log.event(
-            Event.EXPIRED,
-            cells=_tens(report.cells),
-            channels=_tens(report.closed_channels + report.untouched_channels),
-            drops=_tens(report.drops),
-        )
+        numbers = {
+            "cells": _tens(report.cells),
+            "channels": _tens(report.closed_channels + report.untouched_channels),
+            "drops": _tens(report.drops),
+        }
+        if any(numbers.values()):  # a day on which nothing ended writes nothing, not even while sessions run
+            self.log.event(Event.EXPIRED, **numbers)
 
     # -- the end --------------------------------------------------------------------------------------------
 

@@ -253,8 +253,8 @@ class RelayServer:
             return _answer(429)
         try:
             bucket = await self.relay.bucket(bits, prefix)
-        except StoreError:
-            self.relay.store_failed()
+        except StoreError as error:
+            self.relay.store_failed(error)
             return _answer(503)
         self.relay.tally.bundle_fetches += 1
         return await _feed(request, bucket)

@@ -54,9 +54,9 @@ def deposit_id(value: bytes) -> None:
     _length(value, DEPOSIT_ID_BYTES, "a deposit or drop id")
 
 
-def body(value: bytes) -> None:
+def body(value: bytes, expected: int = CELL_BYTES) -> None:
     """Exactly one cell of the class `stored` (R2, R21)."""
-    _length(value, CELL_BYTES, "a cell")
+    _length(value, expected, "a cell")
 
 
 def inbox_id(value: bytes) -> None:

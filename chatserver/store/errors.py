@@ -44,7 +44,7 @@ class StoreReadOnly(StoreError):
 
 
 class StoreClosed(StoreError):
-    """`close` was called; the relay is stopping."""
+    """`close` was called, or the store has ended by itself; the relay is stopping."""
 
 
 class StoreOverloaded(StoreError):

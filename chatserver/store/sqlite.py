@@ -24,6 +24,7 @@ from chatserver.store.database import (
 )
 from chatserver.store.erasure import erase
 from chatserver.store.protocol import (
+    CELL_BYTES,
     Acknowledged,
     Attached,
     CellPage,
@@ -79,10 +80,13 @@ def add_therapist_token(directory: Path, token_hash: TokenHash, *, expires_day: 
 class SqliteStore:
     """A `Store` in a directory. Make one with `open`; it belongs to the event loop that opened it."""
 
-    def __init__(self, writer: Writer, *, settings: StoreSettings, rng: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, writer: Writer, *, settings: StoreSettings, rng: Callable[[int], bytes], cell_bytes: int
+    ) -> None:
         self._writer = writer
         self._settings = settings
         self._rng = rng
+        self._cell_bytes = cell_bytes
 
     @classmethod
     async def open(
@@ -93,6 +97,7 @@ class SqliteStore:
         rng: Callable[[int], bytes] = os.urandom,
         monotonic: Callable[[], float] = time.monotonic,
         connect: Connect = connect,
+        cell_bytes: int = CELL_BYTES,
     ) -> SqliteStore:
         """Open an existing store, bring it to this version, erase what a crash left (H1).
 
@@ -102,6 +107,7 @@ class SqliteStore:
             rng: draws incarnations and inbox ids.
             monotonic: seconds that never go back, for `erase_seconds`.
             connect: how to get a connection; for tests.
+            cell_bytes: length of a cell; another than the protocol's only where speed is measured.
 
         Raises:
             StoreMissing: there is no store; `amanat-relay init` makes one.
@@ -115,7 +121,7 @@ class SqliteStore:
 
         writer = Writer(opened, settings=chosen, monotonic=monotonic)
         await writer.start()
-        return cls(writer, settings=chosen, rng=rng)
+        return cls(writer, settings=chosen, rng=rng, cell_bytes=cell_bytes)
 
     async def attach(
         self, channel: ChannelRef, token_hash: TokenHash, *, today: Day, may_create: bool = True
@@ -148,7 +154,7 @@ class SqliteStore:
         """See `Store.deposit`."""
         checks.channel_ref(channel)
         checks.deposit_id(deposit_id)
-        checks.body(body)
+        checks.body(body, self._cell_bytes)
         return await self._writer.submit(
             lambda db: channels.deposit(
                 db,

@@ -21,6 +21,7 @@ checkpoint that gives the log's own room back, and only a person could free the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -58,6 +59,7 @@ class Request(Generic[T]):
 class _State:
     """What the thread alone reads and writes."""
 
+    taken: list[Request[Any]] = field(default_factory=list)
     held: list[Request[Any]] = field(default_factory=list)
     dirty_since: float | None = None
     next_attempt: float = 0.0
@@ -173,13 +175,27 @@ class Writer:
             self._finish(database)
         except Exception as caught:  # noqa: BLE001 (handed to the caller of stop, whatever it is)
             failure = caught
+            self._closing = True
+            self._give_up()
         finally:
             database.close()
             self._hop(self._settle, self._stopped, failure)
 
+    def _give_up(self) -> None:
+        """The thread ends by a fault of ours: nobody may wait for it for ever."""
+        waiting = self._state.taken + self._state.held
+        with contextlib.suppress(queue.Empty):
+            while True:
+                request = self._queue.get_nowait()
+                if request is not None:
+                    waiting.append(request)
+        self._fail(waiting, StoreClosed("the store has ended by itself; start the relay again"))
+        self._hop(self._resolve, waiting)
+
     def _turn(self, database: Database) -> bool:
         """Take what waits, do it, erase if it is time. False when the store is to close."""
         batch, go_on = self._collect()
+        self._state.taken = batch
         if batch:
             self._do(database, batch)
         if self._erasure_due(database):

@@ -391,6 +391,9 @@ async def test_a_store_that_fails_refuses_the_request_and_logs_a_count() -> None
         for _ in range(2):
             assert code_of(await alice.ack(attached.handle, 0)) == ErrorCode.STORE_FAILED
         assert running.log == ["store_failed count=1", "store_failed count=2"]
+        for _ in range(30):
+            await alice.ack(attached.handle, 0)
+        assert running.log[2:] == [f"store_failed count={count}" for count in (4, 8, 16, 32)]
 
 
 @pytest.mark.parametrize("kind", [StoreError, ZeroDivisionError])

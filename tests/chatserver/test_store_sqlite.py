@@ -20,6 +20,7 @@ from chatserver.store import database, schema
 from chatserver.store.database import connect
 from chatserver.store.errors import (
     StoreBusy,
+    StoreClosed,
     StoreDamaged,
     StoreError,
     StoreExists,
@@ -652,5 +653,24 @@ def test_cells_leave_the_reserve_to_acknowledgements(
         disk.free = 100 * mib
         assert isinstance(await put(store, channel, marks), Deposited)
         await store.close()
+
+    asyncio.run(main())
+
+
+def test_nobody_waits_for_a_store_that_has_ended_by_itself(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        store = await SqliteStore.open(directory)
+        marks = Marks()
+        monkeypatch.setattr(database.Database, "disk_free_bytes", lambda _: 1 // 0)
+        answers = await asyncio.gather(
+            *(put(store, marks.channel(), marks) for _ in range(3)), return_exceptions=True
+        )
+        assert {type(answer) for answer in answers} == {StoreClosed}
+        with pytest.raises(StoreClosed):
+            await store.counts()
+        with pytest.raises(ZeroDivisionError):
+            await store.close()
 
     asyncio.run(main())

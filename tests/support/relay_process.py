@@ -49,6 +49,9 @@ class RelayProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def has_store(self) -> bool:
+        return self.store.exists()
+
     async def init(self) -> None:
         process = await self._run("init")
         assert await process.wait() == 0
@@ -77,6 +80,14 @@ class RelayProcess:
         async with asyncio.timeout(START_SECONDS):
             await self._process.wait()
         self._process = None
+
+    async def ended(self) -> int:
+        """Wait until the process has ended by itself; returns its exit code."""
+        assert self._process is not None
+        async with asyncio.timeout(START_SECONDS):
+            code = await self._process.wait()
+        self._process = None
+        return code
 
     async def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
         await self.stop(how)
