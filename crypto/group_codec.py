@@ -24,6 +24,7 @@ from crypto.codec import CodecError, Reader, Writer, decode
 from crypto.errors import StateError
 from crypto.group_context import read_group_context, write_group_context
 from crypto.group_state import GroupState
+from crypto.limits import MAX_STORED_BYTES
 from crypto.ratchet_tree import from_ratchet_tree
 from crypto.secret_tree import RatchetPolicy
 from crypto.secret_tree_codec import read_secret_tree, write_secret_tree
@@ -41,8 +42,14 @@ DIGEST_BYTES: Final = 32
 
 
 def seal_stored(magic: bytes, body: bytes) -> bytes:
-    """Frame a body with magic, version and digest."""
+    """Frame a body with magic, version and digest.
+
+    Raises:
+        StateError: It is longer than :data:`crypto.limits.MAX_STORED_BYTES`, and could not be read again.
+    """
     framed = magic + VERSION.to_bytes(2, "big") + body
+    if len(framed) + DIGEST_BYTES > MAX_STORED_BYTES:
+        raise StateError("this group is too large to be stored")
     return framed + hashlib.sha256(framed).digest()
 
 
@@ -50,9 +57,11 @@ def open_stored(data: bytes, magic: bytes, read: Callable[[Reader], T]) -> T:
     """Undo :func:`seal_stored` and decode the body.
 
     Raises:
-        CodecError: Damaged, or not of this kind.
+        CodecError: Damaged, not of this kind, or longer than anything that is stored.
         StateError: Written by a newer version of this program.
     """
+    if len(data) > MAX_STORED_BYTES:
+        raise CodecError(0, "stored group state is longer than allowed")
     framed, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
     if not hmac.compare_digest(hashlib.sha256(framed).digest(), digest):
         raise CodecError(0, "stored group state is damaged")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from crypto.code_points import ExtensionType
-from crypto.codec import decode
+from crypto.codec import CodecError, decode
 from crypto.errors import StateError, ValidationError
 from crypto.extensions import check_unique_types, find_extension
 from crypto.group_epoch import BegunEpoch, MemberPart, begin_epoch
@@ -19,6 +19,7 @@ from crypto.group_state import GroupState
 from crypto.key_package import KeyPackage
 from crypto.key_schedule import derive_epoch_secrets, derive_welcome_secret
 from crypto.leaf_validation import check_capabilities
+from crypto.limits import MAX_MESSAGE_BYTES
 from crypto.psk_id import PreSharedKeyID
 from crypto.psk_secret import no_psk_secret
 from crypto.ratchet_tree import RatchetTree, from_ratchet_tree
@@ -184,13 +185,15 @@ def tree_of(suite: CipherSuite, group_info: GroupInfo, ratchet_tree: bytes | Non
 
     Raises:
         ValidationError: ``welcome.no-ratchet-tree`` or ``tree.*``.
-        CodecError: It is malformed.
+        CodecError: It is malformed, or too long.
     """
     encoded = find_extension(group_info.extensions, ExtensionType.RATCHET_TREE)
     if encoded is None:
         encoded = ratchet_tree
     if encoded is None:
         raise ValidationError("welcome.no-ratchet-tree")
+    if len(encoded) > MAX_MESSAGE_BYTES:
+        raise CodecError(0, "ratchet tree is longer than allowed")
     return from_ratchet_tree(suite, decode(encoded, read_ratchet_tree))
 
 

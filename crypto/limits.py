@@ -20,3 +20,11 @@ hundred in memory, so that a tree must be bounded in nodes, not only in bytes.""
 MAX_MESSAGE_BYTES: Final = 32 << 20
 """32 MiB. At 0xF002 a leaf takes about 1.6 KB and a parent 1.3 KB: a full group's Welcome for one joiner has
 at most some 3 KB for each leaf, for 10,000 members 30 MB. Decoding takes memory in proportion."""
+
+MAX_STORED_BYTES: Final = 2 * MAX_MESSAGE_BYTES
+"""64 MiB of stored state. A tree may outgrow the message that brought it, by members who came one by one:
+with 16,384 of them at 0xF002 it takes some 48 MB, the secrets of the epoch at most some 5 MB more."""
+
+MAX_PROPOSALS: Final = 4096
+"""In one commit: four times the largest group measured, added at once. An Add costs two signatures to verify,
+some 0.3 ms, so that the costliest commit takes its receiver seconds, not minutes."""

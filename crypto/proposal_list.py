@@ -18,6 +18,7 @@ from crypto.extensions import Extensions
 from crypto.key_package import KeyPackage, check_key_package
 from crypto.leaf_node import LeafNode, LeafNodeSource
 from crypto.leaf_validation import check_leaf
+from crypto.limits import MAX_PROPOSALS
 from crypto.proposals import Add, Remove, Update
 from crypto.ratchet_tree import RatchetTree
 from crypto.suites import CipherSuite
@@ -71,9 +72,11 @@ def apply_proposals(
         group_extensions: Of the GroupContext.
 
     Raises:
-        ValidationError: ``proposal.*``, ``key-package.*``, ``leaf.*``, ``remove.*`` name the rule broken.
+        ValidationError: ``commit.too-many-proposals``; ``proposal.*``, ``key-package.*``, ``leaf.*``,
+            ``remove.*`` name the rule broken.
         CodecError: The group's ``required_capabilities`` are malformed.
     """
+    check_count(proposals)
     removes, adds = _sort_out(proposals)
     if committer in removes:
         raise ValidationError("proposal.remove-committer")
@@ -82,6 +85,16 @@ def apply_proposals(
     removed = apply_removes(tree, removes)
     added = apply_adds(suite, tree, adds, group_extensions=group_extensions)
     return AppliedProposals(added=added, removed=removed, path_required=bool(removes) or not proposals)
+
+
+def check_count(proposals: Sequence[ProposalOrRef]) -> None:
+    """Refuse a list that is too long, before anything is done for an entry of it.
+
+    Raises:
+        ValidationError: ``commit.too-many-proposals``.
+    """
+    if len(proposals) > MAX_PROPOSALS:
+        raise ValidationError("commit.too-many-proposals")
 
 
 def apply_removes(tree: RatchetTree, removes: Sequence[LeafIndex]) -> tuple[RemovedMember, ...]:

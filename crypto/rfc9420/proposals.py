@@ -10,7 +10,7 @@ What the product needs too stands in :mod:`crypto.proposal_list`, and is used he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
@@ -22,7 +22,7 @@ from crypto.framed_content import Sender, SenderType
 from crypto.group_context import GroupContext
 from crypto.leaf_node import LeafNodeSource
 from crypto.leaf_validation import check_capabilities, check_leaf
-from crypto.proposal_list import AddedMember, RemovedMember, apply_adds, apply_removes
+from crypto.proposal_list import AddedMember, RemovedMember, apply_adds, apply_removes, check_count
 from crypto.proposals import (
     Add,
     ExternalInit,
@@ -86,13 +86,15 @@ def check_proposal_of_sender(sent: SentProposal) -> None:
 
 
 def resolve(
-    proposals: Iterable[ProposalOrRef], known: Mapping[bytes, SentProposal], *, committer: Sender
+    proposals: Sequence[ProposalOrRef], known: Mapping[bytes, SentProposal], *, committer: Sender
 ) -> tuple[SentProposal, ...]:
     """Put the proposal in place of each reference, in order.
 
     Raises:
-        ValidationError: ``proposal.reference-unknown``; ``external-commit.reference``.
+        ValidationError: ``proposal.reference-unknown``; ``external-commit.reference``;
+            ``commit.too-many-proposals``.
     """
+    check_count(proposals)
     resolved: list[SentProposal] = []
     for item in proposals:
         if not isinstance(item, ProposalRef):

@@ -9,17 +9,32 @@ from contextlib import contextmanager
 import pytest
 
 from crypto.codec import CodecError, Writer, decode, encode_length
-from crypto.errors import AuthenticationError, GenerationUsedError, ValidationError
-from crypto.framed_content import ContentType
-from crypto.group import Group
-from crypto.limits import MAX_MESSAGE_BYTES, MAX_TREE_DEPTH, MAX_TREE_LEAVES
+from crypto.commit import Commit
+from crypto.credentials import Credential
+from crypto.errors import AuthenticationError, GenerationUsedError, StateError, ValidationError
+from crypto.framed_content import ContentType, Sender
+from crypto.group import Group, OwnLeafParams, StagedCommit
+from crypto.group_codec import GROUP_MAGIC, seal_stored
+from crypto.limits import (
+    MAX_MESSAGE_BYTES,
+    MAX_PROPOSALS,
+    MAX_STORED_BYTES,
+    MAX_TREE_DEPTH,
+    MAX_TREE_LEAVES,
+)
 from crypto.mls_message import MLSMessage, read_mls_message
 from crypto.private_message import PrivateMessage, sender_data_key_nonce
+from crypto.proposal_list import check_count
+from crypto.proposals import Add, Remove
 from crypto.ratchet_tree import RatchetTree, from_ratchet_tree
+from crypto.rfc9420.full_group import FullGroup
+from crypto.rfc9420.make import CommitOptions
+from crypto.rfc9420.proposals import resolve
 from crypto.secret_tree import RatchetPolicy, RatchetType
 from crypto.suites import CipherSuite
+from crypto.tree_math import LeafIndex
 from crypto.tree_nodes import read_ratchet_tree
-from support.mls_groups import FAST, Circle
+from support.mls_groups import FAST, Circle, Device, forge
 
 COUNTED = ("expand", "extract", "hash", "aead_open", "hpke_open", "verify")
 
@@ -144,6 +159,80 @@ def test_an_oversized_message_is_refused_before_it_is_read() -> None:
     refused(circle[1], bytes(MAX_MESSAGE_BYTES + 1), CodecError)
     with pytest.raises(CodecError, match="longer than allowed"):
         decode(bytes(MAX_MESSAGE_BYTES + 1), read_mls_message)
+
+
+def full_group(device: Device, circle: Circle) -> FullGroup:
+    """A new group of one, with all of RFC 9420."""
+    leaf = OwnLeafParams(
+        signature_private=device.signature_private,
+        credential=Credential.basic(device.identity),
+        capabilities=device.capabilities,
+    )
+    return FullGroup.create(suite=FAST, group_id=b"g", leaf=leaf, rng=circle.rng)
+
+
+def test_no_entrance_takes_more_than_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Welcome, GroupInfo, any message, a tree beside one of them: refused before they are read."""
+    circle = Circle(FAST, 1, seed=12)
+    device, oversized = circle.new_device(), bytes(MAX_MESSAGE_BYTES + 1)
+    bundle, group = device.key_package(circle.rng), full_group(circle.new_device(), circle)
+    leaf = OwnLeafParams(
+        signature_private=device.signature_private,
+        credential=Credential.basic(device.identity),
+        capabilities=device.capabilities,
+    )
+    made = group.commit(
+        [Add(key_package=bundle.key_package)], rng=circle.rng, options=CommitOptions(tree_in_welcome=False)
+    )
+    info = group.group_info(circle.rng, with_tree=False)
+    assert made.welcome is not None
+    with counting(monkeypatch) as counts:
+        for entrance in (
+            lambda: device.join(oversized, bundle),
+            lambda: FullGroup.join(
+                welcome=oversized, bundle=bundle, signature_private=device.signature_private
+            ),
+            lambda: FullGroup.join_externally(oversized, leaf=leaf, rng=circle.rng),
+            lambda: group.receive(oversized),
+        ):
+            with pytest.raises(CodecError, match="longer than allowed"):
+                entrance()
+    assert not counts
+    with pytest.raises(CodecError, match="longer than allowed"):
+        FullGroup.join(
+            welcome=made.welcome,
+            bundle=bundle,
+            signature_private=device.signature_private,
+            ratchet_tree=oversized,
+        )
+    with pytest.raises(CodecError, match="longer than allowed"):
+        FullGroup.join_externally(info, leaf=leaf, rng=circle.rng, ratchet_tree=oversized)
+
+
+def test_stored_state_is_bounded_in_both_directions() -> None:
+    oversized = bytes(MAX_STORED_BYTES + 1)
+    for load in (Group.from_bytes, StagedCommit.from_bytes):
+        with pytest.raises(CodecError, match="longer than allowed"):
+            load(oversized)
+    with pytest.raises(StateError, match="too large"):
+        seal_stored(GROUP_MAGIC, oversized)
+
+
+def test_a_commit_of_too_many_proposals_is_refused_before_any_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check_count([Remove(removed=LeafIndex(1))] * MAX_PROPOSALS)
+    too_many = [Remove(removed=LeafIndex(1))] * (MAX_PROPOSALS + 1)
+    with pytest.raises(ValidationError, match=r"commit\.too-many-proposals"):
+        resolve(too_many, {}, committer=Sender.member(LeafIndex(0)))
+    circle = Circle(FAST, 2, seed=13)
+    message = forge(circle[0], Commit(proposals=tuple(too_many), path=None), circle.rng)
+    before = circle[1].to_bytes()
+    with counting(monkeypatch) as counts, pytest.raises(ValidationError, match=r"commit\.too-many-proposals"):
+        circle[1].unprotect(message)
+    assert counts["verify"] == 1
+    assert counts["hash"] == 0
+    assert circle[1].to_bytes() == before
 
 
 @pytest.mark.parametrize("claimed", [2**14, 2**29, 2**30 - 1])
