@@ -20,6 +20,7 @@ from clients.commands import (
     alarm_command,
     contact_commands,
     crisis_command,
+    device_commands,
     kept_command,
     line_commands,
     offer_commands,
@@ -35,6 +36,7 @@ from clients.sdk.hardening import harden
 COMMANDS: Final[tuple[Command, ...]] = (
     *vault_commands.COMMANDS,
     *contact_commands.COMMANDS,
+    *device_commands.COMMANDS,
     *line_commands.COMMANDS,
     *alarm_command.COMMANDS,
     *offer_commands.COMMANDS,

@@ -18,7 +18,11 @@ NO_RECOVERY: Final = (
 
 
 def _init_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--role", required=True, choices=[role.value for role in Role])
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--role", choices=[role.value for role in Role])
+    whose.add_argument(
+        "--link", action="store_true", help="make an empty vault for a second device of yours; `link` goes on"
+    )
     parser.add_argument(
         "--relay",
         required=True,
@@ -33,7 +37,29 @@ def _init_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _init_linked(context: Context, arguments: argparse.Namespace) -> int:
+    """A vault that waits to be linked."""
+    if arguments.name or arguments.token:
+        raise UsageError("--name and --token are for a therapist's first device.")
+    context.note(NO_RECOVERY)
+    passphrase = context.new_passphrase(what="Choose a passphrase")
+    device = context.device_class().create_linked(
+        context.home, relay_url=arguments.relay, passphrase=passphrase
+    )
+    with closing(device):
+        if arguments.json:
+            context.print_json(
+                {"home": str(context.home), "role": None, "relay": device.relay_url, "fingerprint": None}
+            )
+        else:
+            context.print(f"Made an empty device in {context.home}.")
+            context.print(f"Next: amanat --home {context.home} link")
+    return ExitCode.OK
+
+
 def _init(context: Context, arguments: argparse.Namespace) -> int:
+    if arguments.link:
+        return _init_linked(context, arguments)
     role = Role(arguments.role)
     if role is Role.CLIENT and (arguments.name or arguments.token):
         raise UsageError("--name and --token are for therapists; a client gives no name to anybody.")

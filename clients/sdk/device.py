@@ -522,6 +522,14 @@ class Device:
             code, name=name, timeout_seconds=timeout_seconds, lines_seconds=lines_seconds
         )
 
+    def find_device(self, name: str) -> OwnDeviceSummary:
+        """First device: another device of this person, by its name.
+
+        Raises:
+            UnknownDevice, PrimaryOnly, DeviceWasRemoved.
+        """
+        return self._links.find(name)
+
     def remove_device(self, name: str) -> None:
         """First device: take a device out of every line; works offline, and goes out when online.
 
@@ -717,11 +725,12 @@ class Device:
 
         Texts may be sent as soon as this returns; they wait in the line's channel for the therapist. If the
         relay is lost in the middle, the line stays: its first contact goes out with the next connection, or
-        with the next `connect` of the same link.
+        with the next `connect` of the same link; that of a line which is open already finds that line.
 
         Raises:
             WrongRole; InvitationMistyped, InvitationExpired, InvitationUsed, CannotBeContacted, InboxFull;
-            RelayUnreachable; UsageError: the invitation names another relay, or the name is taken.
+            RelayUnreachable; ContactWaiting: as said; UsageError: the invitation names another relay, or the
+            name is taken.
         """
         self._links.check_primary()
         line_id = await self._online.connect(link, name=name, hurry=hurry, timeout_seconds=ASK_SECONDS)

@@ -85,9 +85,15 @@ class ContactWorld:
         with self.therapist.transaction() as tx:
             tx.put(INVITED, admit_hash(invitation.admit_value), record.encode())
 
-    def open(self, invitation: Invitation, *, contact: ContactBundle | None = None) -> OpenedLine:
-        """The client's side, in a vault that nobody keeps."""
-        vault = MemoryVault()
+    def open(
+        self,
+        invitation: Invitation,
+        *,
+        contact: ContactBundle | None = None,
+        vault: MemoryVault | None = None,
+    ) -> OpenedLine:
+        """The client's side, in a vault that nobody keeps unless one is given."""
+        vault = vault or MemoryVault()
         known = contact or self.contact()
         with vault.transaction() as tx:
             return open_line(

@@ -72,7 +72,7 @@ class LinkDesk:
                 del self.boxes[box_id], self._mailboxes[box_id]
         for box_id, take in wanted.items():
             if box_id not in self.boxes:
-                box = mailbox.Mailbox(self._host.vault, box_id, self._touching(take), self._host.rng)
+                box = mailbox.Mailbox(self._host.vault, box_id, self._touching(take), stored=self.touch)
                 self._mailboxes[box_id] = box
                 self.boxes[box_id] = self._make_driver(box_id, box)
                 if self._online:

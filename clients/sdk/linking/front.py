@@ -217,6 +217,14 @@ class LinkFront:
         full = box is not None and box.full and sibling.phase is SiblingPhase.OPENING
         return CodeWasUsed() if full else None
 
+    def find(self, name: str) -> OwnDeviceSummary:
+        """See `Device.find_device`."""
+        self.check_primary()
+        for summary in self.devices():
+            if summary.name == name and not summary.this_device:
+                return summary
+        raise UnknownDevice(name)
+
     def remove(self, name: str) -> None:
         """See `Device.remove_device`."""
         self.check_primary()

@@ -43,6 +43,10 @@ class LinkHost(Protocol):
         """A line came to be in the vault."""
         ...
 
+    def change_line(self, record: LineRecord) -> None:
+        """Write a changed record of a line."""
+        ...
+
     def became(self, record: DeviceRecord) -> None:
         """The device's record in the vault changed."""
         ...

@@ -235,8 +235,7 @@ class LinkedDevice:
                 host.handle(line_id, RemovedByOwner())
             keys = record.keys
             if keys is not None and keys.device_seed.reveal() != _NO_SEED:
-                with host.vault.transaction() as tx:
-                    save_line(tx, replace(record, keys=replace(keys, device_seed=Secret(_NO_SEED))))
+                host.change_line(replace(record, keys=replace(keys, device_seed=Secret(_NO_SEED))))
 
     def _heed(self, state: LinkedState, line_id: bytes, row: LinkedLine, now: float) -> None:
         host = self._host

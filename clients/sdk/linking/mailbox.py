@@ -145,14 +145,21 @@ class Mailbox:
         vault: The device's.
         box_id: 16 bytes; made by `open_box`.
         take: Takes messages over.
-        rng: Source of randomness.
+        stored: Called when the relay has stored a message.
     """
 
-    def __init__(self, vault: VaultStore, box_id: bytes, take: Take, rng: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        vault: VaultStore,
+        box_id: bytes,
+        take: Take,
+        *,
+        stored: Callable[[], None] = lambda: None,
+    ) -> None:
         self._vault = vault
         self._box_id = box_id
         self._take = take
-        self._rng = rng
+        self._stored = stored
         self._up = False
         self._attached = False
         self._deposited: dict[bytes, bytes] = {}
@@ -200,6 +207,7 @@ class Mailbox:
                 key = self._deposited.pop(event.deposit_id, None)
                 if key is not None:
                     tx.delete(MAIL, key)
+                    self._stored()
             case e.DepositRefused():
                 self._on_deposit_refused(tx, event, now)
             case e.Tick() if self._retry_at is not None and self._retry_at <= now:
