@@ -11,6 +11,7 @@ Rules: R2 (class, readers, k), R3 (ATTACH), R4 (DEPOSIT), R21 (inboxes). Meaning
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -48,7 +49,9 @@ _ADMIT: Final = struct.Struct(f">BI{DIGEST_BYTES}sI")
 _DROP: Final = struct.Struct(f">BI{INBOX_ID_BYTES}sB")
 
 _CLASSES: Final = {int(value): value for value in ChannelClass}
-_DEPOSIT_BYTES: Final = {int(c): _DEPOSIT.size + size for c, size in BODY_BYTES.items()}
+DEPOSIT_HEAD_BYTES: Final = _DEPOSIT.size
+DEPOSIT_BYTES: Final = {int(c): _DEPOSIT.size + size for c, size in BODY_BYTES.items()}
+"""Length of a whole DEPOSIT by class."""
 
 
 def exact(layout: struct.Struct, data: bytes) -> None:
@@ -202,8 +205,12 @@ class Deposit:
         )
 
     @classmethod
-    def decode(cls, data: bytes) -> Deposit:
+    def decode(cls, data: bytes, lengths: Mapping[int, int] = DEPOSIT_BYTES) -> Deposit:
         """Decode a frame.
+
+        Args:
+            data: the message, type byte included.
+            lengths: of the whole frame by class; others than the protocol's only where speed is measured.
 
         Raises:
             SizeError: the body is not of the size of its class (R2).
@@ -211,7 +218,7 @@ class Deposit:
         at_least(_DEPOSIT, data)
         _, request, channel_class, readers, k, deposit_id, close = _DEPOSIT.unpack_from(data)
         found = _channel_class(channel_class)
-        if len(data) != _DEPOSIT_BYTES[found]:
+        if len(data) != lengths[found]:
             raise SizeError(_DEPOSIT.size, "cell is not of the size of its class")
         return cls(
             request=request,

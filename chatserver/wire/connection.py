@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Final
 
 from chatserver.wire import frames as f
+from chatserver.wire.client_frames import DEPOSIT_BYTES
 from chatserver.wire.errors import ErrorCode, OrderError, SizeError, VersionError
 from chatserver.wire.limits import PROTOCOL_VERSION
 from crypto.codec import CodecError
@@ -124,12 +125,18 @@ def code_of(error: CodecError | OrderError | VersionError) -> ErrorCode:
 
 
 class RelayConnection:
-    """The relay's end: receives what clients send, sends what the relay says."""
+    """The relay's end: receives what clients send, sends what the relay says.
 
-    __slots__ = ("state",)
+    Args:
+        deposit_bytes: length of a whole DEPOSIT by class; others than the protocol's only where speed is
+            measured.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_deposit_bytes", "state")
+
+    def __init__(self, deposit_bytes: Mapping[int, int] = DEPOSIT_BYTES) -> None:
         self.state = State.START
+        self._deposit_bytes = deposit_bytes
 
     def receive(self, message: bytes) -> f.ClientFrame:
         """Take one binary message; the caller acts on the frame.
@@ -140,7 +147,10 @@ class RelayConnection:
             VersionError: HELLO names another version. In each case the caller sends FAILED with
                 `code_of` and closes.
         """
-        frame = f.decode_client(message)
+        if message and message[0] == f.Deposit.TYPE:
+            frame: f.ClientFrame = f.Deposit.decode(message, self._deposit_bytes)
+        else:
+            frame = f.decode_client(message)
         self.state = _step(self.state, frame)
         if type(frame) is f.Hello and frame.version != PROTOCOL_VERSION:
             raise VersionError(frame.version)

@@ -9,55 +9,27 @@ the other connection, both by the clock of this process.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import json
 import resource
 import struct
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from chatserver.wire import frames as f
-from chatserver.wire.limits import NO_INCARNATION, SUBPROTOCOL, WEBSOCKET_PATH, ChannelClass
+from chatserver.wire.limits import ChannelClass
+from clients.bench.jobs import Job, attach_frame, deposit_frame, hello, number_deposit
+from clients.bench.load_store import drain, fill
 from clients.bench.processes import cpu_seconds, raise_descriptor_limit, resident_bytes
 from clients.bench.raw_socket import BenchFailed, RawSocket, masked_frame
 
 _STAMP: Final = struct.Struct(">Q")
-_NUMBER: Final = struct.Struct(">I")
 _CELL_HEAD: Final = 14
 _BARE_HEAD: Final = 1
 ACK_EVERY: Final = 8
 """Class `stored`: both readers acknowledge every so many cells."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What to do.
-
-    Attributes:
-        target: "relay" or "bare".
-        port: where the server listens.
-        pid: the server's process, to read its processor time and memory.
-        cls: class of channel; for "bare" it gives the size of the messages.
-        pairs: pairs of connections; for `idle`, the number of connections.
-        window: messages of one pair under way.
-        rate: messages a second of all pairs together; 0 means as many as go.
-        seconds: of measuring, after `warm_seconds`.
-        idle: open `pairs` connections and measure memory instead.
-    """
-
-    target: str
-    port: int
-    pid: int
-    cls: int = 2
-    pairs: int = 16
-    window: int = 16
-    rate: int = 0
-    seconds: float = 3.0
-    warm_seconds: float = 0.5
-    idle: bool = False
 
 
 class Pair:
@@ -90,21 +62,11 @@ class Pair:
             else:
                 self._sockets.append(await hello(self._job.port))
                 await self._attach(side, key)
-        body_bytes = 2_048 if self._cls is ChannelClass.LIVE else 16_384
         if self._job.target == "bare":
-            self._template = masked_frame(b"\x83" + bytes(body_bytes))
+            self._template = masked_frame(b"\x83" + bytes(self._job.cell_bytes))
         else:
-            deposit = f.Deposit(
-                request=0,
-                cls=self._cls,
-                readers=2,
-                k=key,
-                deposit_id=bytes(16),
-                close=False,
-                body=bytes(body_bytes),
-            )
-            self._template = masked_frame(deposit.encode())
-        self._stamp_at = len(self._template) - body_bytes
+            self._template = deposit_frame(self._cls, key, self._job.cell_bytes)
+        self._stamp_at = len(self._template) - self._job.cell_bytes
         self._sockets[0].on_message = self._at_depositor
         self._sockets[1].on_message = self._at_receiver
 
@@ -112,16 +74,7 @@ class Pair:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         socket = self._sockets[side]
         socket.on_message = lambda data, start, end: answer.set_result(data[start:end])
-        attach = f.Attach(
-            request=1,
-            cls=self._cls,
-            readers=2,
-            k=key,
-            token=bytes([side]) * 32,
-            incarnation=NO_INCARNATION,
-            position=0,
-        )
-        socket.write(masked_frame(attach.encode()))
+        socket.write(attach_frame(self._cls, key, side))
         attached = f.decode_server(await asyncio.wait_for(answer, 30))
         if not isinstance(attached, f.Attached):
             raise BenchFailed("the relay did not attach a connection of the benchmark")
@@ -135,9 +88,7 @@ class Pair:
         for _ in range(count):
             self.sent += 1
             if self._job.target == "relay":
-                # request and deposit id, at their places in DEPOSIT
-                frame[9:13] = _NUMBER.pack(self.sent)
-                frame[at - 17 : at - 13] = _NUMBER.pack(self.sent)
+                number_deposit(frame, at, self.sent)
             frame[at : at + 8] = _STAMP.pack(time.perf_counter_ns())
             frames.append(bytes(frame))
         self._sockets[0].write(b"".join(frames))
@@ -181,16 +132,6 @@ class Pair:
         """Cut both connections."""
         for socket in self._sockets:
             socket.close()
-
-
-async def hello(port: int) -> RawSocket:
-    """A connection to the relay that has said HELLO."""
-    socket = await RawSocket.open(port, WEBSOCKET_PATH, SUBPROTOCOL)
-    greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    socket.on_message = lambda _data, _start, _end: greeted.set_result(None)
-    socket.write(masked_frame(f.Hello(version=1).encode()))
-    await asyncio.wait_for(greeted, 30)
-    return socket
 
 
 async def exchange(job: Job) -> dict[str, Any]:
@@ -299,15 +240,18 @@ def _percentile(values: list[int], share: float) -> float | None:
     return round(values[min(len(values) - 1, int(len(values) * share))] / 1e6, 3)
 
 
-def job_argument(job: Job) -> str:
-    """The job as the one argument of this process."""
-    return json.dumps(dataclasses.asdict(job))
+KINDS: Final[dict[str, Callable[[Job], Coroutine[Any, Any, dict[str, Any]]]]] = {
+    "exchange": exchange,
+    "idle": idle,
+    "drain": drain,
+    "fill": fill,
+}
 
 
 def main(argv: list[str]) -> int:
     """Do one job and print its result."""
     job = Job(**json.loads(argv[0]))
-    work = idle(job) if job.idle else exchange(job)
+    work = KINDS[job.kind](job)
     try:
         import uvloop
     except ImportError:

@@ -25,14 +25,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         "relay",
         help="messages per second, processor time, latency and memory of the relay, beside a bare server",
         description="The relay beside a bare forwarding server on the same WebSocket library, in one run of"
-        " about a minute, on loopback. Do not run anything else meanwhile.",
+        " some ten minutes, on loopback, each on a processor of its own. Do not run anything else meanwhile.",
         epilog="exit codes: 0 measured; 1 failed; 2 usage",
     )
     relay.add_argument("--json", action="store_true", help="for programs")
-    relay.add_argument("--seconds", type=float, default=3.0, help="of each measurement (default 3)")
-    relay.add_argument("--connections", type=int, default=5_000, help="idle connections (default 5000)")
-    relay.add_argument("--pairs", type=int, default=16, help="pairs that talk (default 16)")
-    relay.add_argument("--window", type=int, default=16, help="messages of a pair under way (default 16)")
+    relay.add_argument("--seconds", type=float, default=2.0, help="of each measurement (default 2)")
+    relay.add_argument("--runs", type=int, default=3, help="of which the median counts (default 3)")
+    relay.add_argument("--connections", type=int, default=10_000, help="idle connections (default 10000)")
+    relay.add_argument("--pairs", default="1,10,100,1000", help="pairs that talk (default 1,10,100,1000)")
+    relay.add_argument("--window", type=int, default=32, help="messages of a pair under way (default 32)")
+    relay.add_argument(
+        "--waiting",
+        type=int,
+        default=10_000,
+        help="cells that wait for a reader (default 10000)",
+    )
+    relay.add_argument(
+        "--channels",
+        default="1000,100000",
+        help="channels in the store, ascending (default 1000,100000; 1000000 takes several minutes more)",
+    )
     mls = kinds.add_parser(
         "mls",
         help="processor time, memory and size of state of the MLS core, beside mls-rs and ts-mls",
@@ -50,29 +62,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 2
     if options.kind == "mls":
         return _mls(options)
+    return _relay(options)
+
+
+def _relay(options: argparse.Namespace) -> int:
+    """`amanat bench relay`."""
+    from clients.bench.relay import Plan, as_text, measure
+
+    pairs, channels = _numbers(options.pairs), _numbers(options.channels)
     bounds = (
         (options.seconds, 0.1, 60),
+        (options.runs, 1, 99),
         (options.connections, 1, 50_000),
-        (options.pairs, 1, 1_000),
         (options.window, 1, 256),
+        (options.waiting, 1, 100_000),
+        *((number, 1, 1_000) for number in pairs),
+        *((number, 1, 10_000_000) for number in channels),
     )
-    if any(not low <= value <= high for value, low, high in bounds):
+    if not pairs or not channels or any(not low <= value <= high for value, low, high in bounds):
         print("amanat bench: a number is out of its bounds", file=sys.stderr)
         return 2
-    from clients.bench.relay import as_text, measure
-
+    plan = Plan(
+        seconds=options.seconds,
+        runs=options.runs,
+        connections=options.connections,
+        pairs=pairs,
+        window=options.window,
+        waiting=options.waiting,
+        channels=tuple(sorted(channels)),
+    )
     try:
-        result = measure(
-            seconds=options.seconds,
-            connections=options.connections,
-            pairs=options.pairs,
-            window=options.window,
-        )
+        result = measure(plan, lambda line: print(f"measuring {line} ...", file=sys.stderr, flush=True))
     except BenchFailed as error:
         print(f"amanat bench: {error}", file=sys.stderr)
         return 1
     print(json.dumps(result, indent=2) if options.json else as_text(result))
     return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Numbers separated by commas; empty where one is none."""
+    parts = text.split(",")
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
 
 
 def _mls(options: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from clients.bench.raw_socket import BenchFailed
 
 START_SECONDS: Final = 30.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_PROCESSORS: Final = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
 _LISTENING: Final = "listening on http://127.0.0.1:"
 
 
@@ -49,6 +50,20 @@ def resident_bytes(pid: int) -> int:
 
 
 @contextlib.contextmanager
+def pinned(*, to_server: bool) -> Iterator[None]:
+    """What is started within runs on the server's processor, or on all but that one, if there are several."""
+    processors = sorted(_PROCESSORS)
+    if len(processors) < 2:
+        yield
+        return
+    os.sched_setaffinity(0, processors[:1] if to_server else processors[1:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, processors)
+
+
+@contextlib.contextmanager
 def server(arguments: list[str], *, folder: Path) -> Iterator[Running]:
     """Start `python ARGUMENTS`, wait for the line with its port, end it with SIGTERM.
 
@@ -56,12 +71,11 @@ def server(arguments: list[str], *, folder: Path) -> Iterator[Running]:
         BenchFailed: it did not start in time.
     """
     log = folder / "server.log"
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(
+    with log.open("w") as errors, pinned(to_server=True):
+        process = subprocess.Popen(
             [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as process,
-    ):
+        )
+    with process:
         try:
             yield Running(pid=process.pid, port=_port(process))
         finally:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import os
 import struct
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from chatserver.config import parse
-from clients.bench.load import Job, exchange, idle
+from chatserver.config import parse, render_defaults
+from chatserver.wire.limits import BODY_BYTES, ChannelClass
+from clients.bench.jobs import Job
+from clients.bench.load import exchange, idle
+from clients.bench.load_store import drain, fill
 from clients.bench.main import main
 from clients.bench.processes import cpu_seconds, raise_descriptor_limit, resident_bytes
 from clients.bench.raw_socket import BenchFailed, RawSocket, masked_frame
 from clients.bench.relay import CONFIGURATION
 from support.relay import running_relay
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("length", [0, 125, 126, 2_100, 16_441])
@@ -50,7 +57,17 @@ async def test_messages_are_found_however_they_are_cut() -> None:
         await refused._opened
 
 
-@pytest.mark.parametrize("options", [[], ["relay", "--seconds", "0"], ["relay", "--connections", "x"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["relay", "--seconds", "0"],
+        ["relay", "--connections", "x"],
+        ["relay", "--pairs", "1,x"],
+        ["relay", "--channels", ""],
+        ["relay", "--pairs", "0"],
+    ],
+)
 def test_wrong_usage(options: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(options) == 2
     assert capfd.readouterr().out == ""
@@ -78,6 +95,7 @@ async def test_a_small_exchange_loses_nothing(cls: int, rate: int) -> None:
                 port=running.port,
                 pid=os.getpid(),
                 cls=cls,
+                cell_bytes=BODY_BYTES[ChannelClass(cls)],
                 pairs=2,
                 window=2,
                 rate=rate,
@@ -94,18 +112,45 @@ async def test_a_small_exchange_loses_nothing(cls: int, rate: int) -> None:
 async def test_idle_connections_are_counted() -> None:
     async with running_relay() as running:
         result = await idle(
-            Job(target="relay", port=running.port, pid=os.getpid(), pairs=20, seconds=0.1, idle=True)
+            Job(target="relay", port=running.port, pid=os.getpid(), pairs=20, seconds=0.1, kind="idle")
         )
     assert result["opened"] == 20
 
 
+@pytest.mark.asyncio
+async def test_waiting_cells_are_drained_and_channels_made() -> None:
+    async with running_relay(parse(CONFIGURATION)) as running:
+        common: dict[str, Any] = {"target": "relay", "port": running.port, "pid": os.getpid(), "cls": 1}
+        drained = await drain(Job(**common, kind="drain", pairs=1_000, cell_bytes=16_384))
+        filled = await fill(Job(**common, kind="fill", pairs=40))
+    assert drained["cells"] == 1_000
+    assert filled["channels"] == 40
+
+
+def test_nothing_but_a_constructor_argument_changes_the_size_of_a_cell() -> None:
+    settings = render_defaults()
+    assert "16384" not in settings
+    assert "cell_bytes" not in settings
+    importing = [
+        path
+        for path in (ROOT / "chatserver").rglob("*.py")
+        if "measuring" in path.read_text() and path.name != "measuring.py"
+    ]
+    assert importing == []
+
+
 @pytest.mark.long
 def test_the_whole_bench_in_small(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["relay", "--json", "--seconds", "0.3", "--connections", "50", "--pairs", "2"]) == 0
+    small = ["--seconds", "0.3", "--runs", "1", "--connections", "50", "--pairs", "2", "--window", "4"]
+    assert main(["relay", "--json", *small, "--waiting", "1000", "--channels", "100,200"]) == 0
     result = json.loads(capfd.readouterr().out)
-    for name in ("live", "stored"):
-        for load in ("full_load", "light_load"):
-            assert result[name][load]["relay"]["lost"] == 0
-            assert result[name][load]["relay"]["refused"] == 0
-            assert result[name][load]["ratio"]["messages_per_second"] > 0
+    for sizes, live in (("kibibyte", 1_024), ("product", 2_048)):
+        assert result[sizes]["live"]["cell_bytes"] == live
+        for name in ("live", "stored"):
+            for load in ("pairs_2", "window_1", "half_load", "light_load"):
+                assert result[sizes][name][load]["relay"]["lost"] == 0
+                assert result[sizes][name][load]["relay"]["refused"] == 0
+                assert result[sizes][name][load]["ratio"]["messages_per_second"] > 0
     assert result["idle"]["relay"]["opened"] == 50
+    assert result["drain"]["cells"] == 1_000
+    assert [row["channels"] for row in result["growth"]] == [100, 200]
