@@ -31,6 +31,7 @@ from clients.sdk.errors import (
     Refused,
     RelayUnreachable,
 )
+from clients.sdk.first_contact import admit_hash
 from clients.sdk.line import events as e
 from clients.sdk.line.machine import LineMachine
 from clients.sdk.line.payloads import PayloadKind
@@ -51,6 +52,7 @@ from clients.sdk.model import (
 )
 from clients.sdk.news import Line, News
 from clients.sdk.records import (
+    CONNECTED,
     DROPS,
     LINES,
     REFUSED,
@@ -159,6 +161,9 @@ class Engine:
         with self.vault.transaction() as tx:
             tx.delete(LINES, line_id)
             tx.delete(DROPS, line_id)
+            for admitted, made in list(tx.items(CONNECTED)):
+                if made == line_id:
+                    tx.delete(CONNECTED, admitted)
         self.lines.pop(line_id)
 
     def change_line(self, record: LineRecord) -> None:
@@ -559,12 +564,15 @@ class Engine:
     # -- the client's first contacts
 
     def line_of_invitation(self, admit_value: bytes) -> bytes | None:
-        """The line that an earlier, unfinished `connect` with this invitation made."""
+        """The line that an earlier `connect` with this invitation made, whether it was finished or not."""
         with self.vault.transaction() as tx:
-            for line_id, data in tx.items(DROPS):
-                if DropRecord.decode(data).admit_value == admit_value:
-                    return line_id
-        return None
+            line_id = tx.get(CONNECTED, admit_hash(admit_value))
+        return line_id if line_id in self.lines else None
+
+    def drop_waits(self, line_id: bytes) -> bool:
+        """Whether the first contact of a line was not confirmed by the relay."""
+        with self.vault.transaction() as tx:
+            return tx.get(DROPS, line_id) is not None
 
     def use_token(self, token: str) -> None:
         """Keep another registration token, and try at once."""

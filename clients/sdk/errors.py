@@ -154,6 +154,17 @@ class RelayUnreachable(AmanatError):
         super().__init__(f"The relay at {url} cannot be reached{detail}; nothing is lost, try again later.")
 
 
+class ContactWaiting(RelayUnreachable):
+    """The relay was lost before it confirmed a first contact. The line is there, and goes on."""
+
+    def __init__(self, line: str) -> None:
+        AmanatError.__init__(
+            self,
+            "The relay was lost before it confirmed the first contact. The line is kept on this device as "
+            f"{line!r}; it goes on with the next connection, or when you repeat this command.",
+        )
+
+
 class NotARelay(AmanatError):
     """Somebody answers at that address, but no Amanat relay of a version that we speak."""
 

@@ -17,9 +17,11 @@ from clients.sdk.connection import ConnectionLost
 from clients.sdk.engine import Engine
 from clients.sdk.errors import (
     AmanatError,
+    ContactWaiting,
     InvitationExpired,
     InvitationMistyped,
     InvitationRefused,
+    InvitationUsed,
     Refused,
     RelayUnreachable,
     SettleTimedOut,
@@ -32,7 +34,7 @@ from clients.sdk.first_contact import admit_hash
 from clients.sdk.line import events as e
 from clients.sdk.line.view import LineView
 from clients.sdk.model import LineName, LineOpened, Role
-from clients.sdk.records import INVITED, InvitedRecord
+from clients.sdk.records import CONNECTED, INVITED, InvitedRecord
 from clients.sdk.relay_link import random_fraction
 from clients.sdk.upkeep import therapist_of
 from crypto.errors import StateError
@@ -256,8 +258,7 @@ class Online:
         if connection is None:
             raise RelayUnreachable(engine.record.relay_url, "connection lost")
         if left_over is not None:
-            # An earlier attempt made the line and lost the relay before the drop was taken.
-            return await self._deliver(left_over, pause=0.0 if hurry else self._pause_seconds())
+            return await self._go_on(left_over, hurry=hurry)
         # 1. The bucket, and in it the fingerprint of the link and nothing else.
         bundles = await fetch_bucket(
             engine.record.relay_url,
@@ -278,24 +279,41 @@ class Online:
                 rng=engine.rng,
                 now=now,
             )
+            tx.put(CONNECTED, admit_hash(invitation.admit_value), opened.record.line_id)
         line_id = opened.record.line_id
         engine.add_line(opened.record)
         return await self._deliver(line_id, pause=pause)
+
+    async def _go_on(self, line_id: bytes, *, hurry: bool) -> bytes:
+        """The same link once more: go on with the line that it led to.
+
+        Raises:
+            InvitationUsed: that line has ended since.
+            Refused, ContactWaiting: as `_deliver`.
+        """
+        engine = self._engine
+        if engine.drivers[line_id].machine.view().phase not in WORKING_PHASES:
+            raise InvitationUsed
+        if not engine.drop_waits(line_id):
+            return line_id
+        return await self._deliver(line_id, pause=0.0 if hurry else self._pause_seconds())
 
     async def _deliver(self, line_id: bytes, *, pause: float) -> bytes:
         """Drop a first contact and let its line begin.
 
         Raises:
             Refused: the relay does not take it; the line is forgotten.
-            RelayUnreachable: the line is kept, and its drop goes out with the next connection.
+            ContactWaiting: the line is kept, and its drop goes out with the next connection.
         """
         engine = self._engine
-        # 3. The drop, over a connection of its own.
+        # 3. The drop, over a connection of its own. An answer that was lost is repaired by the same drop id.
         try:
             await engine.deliver(line_id)
         except Refused:
             engine.forget_line(line_id)
             raise
+        except RelayUnreachable:
+            raise ContactWaiting(engine.lines[line_id].name) from None
         # 4. The pause, then the line's channel over the device's own connection.
         engine.start_line(line_id, not_before=engine.clock.now() + pause)
         await engine.clock.sleep(pause)

@@ -14,6 +14,7 @@ are plain bytes in the records and `Secret` everywhere else.
 | device.seen       | SHA-256 of a group id     | u32 last day on which it must be known   |
 | device.told       | line id ‖ sender ‖ u64    | empty: the application has taken it over |
 | device.refused    | drop id                   | u32 day: a first contact that was no good|
+| device.connected  | SHA-256 of admit value    | line id of the line that `connect` made  |
 | device.alarms     | line id ‖ u64 kind        | u64 since when: the person was told of it|
 """
 
@@ -38,6 +39,7 @@ INVITED: Final = "device.invited"
 SEEN: Final = "device.seen"
 TOLD: Final = "device.told"
 REFUSED: Final = "device.refused"
+CONNECTED: Final = "device.connected"
 TOLD_ALARMS: Final = "device.alarms"
 
 SELF_KEY: Final = b"self"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 from dataclasses import replace
@@ -15,6 +16,7 @@ from clients.sdk.bundles import choose_bundle, fetch_bucket
 from clients.sdk.device import Device
 from clients.sdk.errors import (
     CannotBeContacted,
+    ContactWaiting,
     DecisionNeeded,
     ExportTrouble,
     InvitationExpired,
@@ -219,9 +221,80 @@ async def test_a_first_contact_that_lost_the_relay_goes_out_later_and_once(tmp_p
         async with pair.therapist.online(), client.online():
             assert await until_texts(pair.therapist, 1) == ["written before it was dropped"]
             assert [line.name for line in client.lines()] == ["sara"]
+            assert (await client.connect(link, hurry=True)).name == "sara"
+            assert len(client.lines()) == 1
+            # a line that has ended does not come back by its invitation
+            client.end_line("sara", block=True)
             with pytest.raises(InvitationUsed):
                 await client.connect(link, hurry=True)
         client.close()
+
+
+class AnswerLost:
+    """Between the devices and a real relay: lets a drop through once, and cuts before its answer."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._armed = True
+        self.drops_answered_to_nobody = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay_reader, relay_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        carried = 0
+
+        async def up() -> None:
+            nonlocal carried
+            while data := await reader.read(65_536):
+                carried += len(data)
+                relay_writer.write(data)
+                await relay_writer.drain()
+            relay_writer.close()
+
+        async def down() -> None:
+            while data := await relay_reader.read(65_536):
+                if carried > 16_384 and self._armed:
+                    self._armed = False
+                    self.drops_answered_to_nobody += 1
+                    relay_writer.close()
+                    break
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(up(), down())
+
+
+async def test_r21_connecting_again_after_a_lost_answer_goes_on_with_the_same_line(tmp_path: Path) -> None:
+    async with relay(tmp_path / "relay") as process:
+        between = AnswerLost(process.port)
+        async with await asyncio.start_server(between.serve, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            therapist = make_device(tmp_path / "therapist", Role.THERAPIST, process.url)
+            async with therapist.online():
+                invitation = await therapist.invite()
+            therapist.close()
+            # the same relay under the address of what stands between
+            link = replace(invitation, relay_url=url).link
+            client = make_device(tmp_path / "client", Role.CLIENT, url)
+            async with client.online():
+                with pytest.raises(ContactWaiting, match="is kept on this device as 'sara'"):
+                    await client.connect(link, name="sara", hurry=True)
+            client.close()
+            assert between.drops_answered_to_nobody == 1
+            # the person does what the sentence says; so does the device by itself, at the same time
+            client = Device.open(tmp_path / "client", PASSPHRASE)
+            async with client.online():
+                assert (await client.connect(link, name="sara", hurry=True)).name == "sara"
+                assert len(client.lines()) == 1
+                client.send_text("sara", "and it works")
+                await client.settle(WAIT_SECONDS)
+            client.close()
+            therapist = Device.open(tmp_path / "therapist", PASSPHRASE)
+            async with therapist.online():
+                assert await until_texts(therapist, 1) == ["and it works"]
+                assert len(therapist.lines()) == 1
+            therapist.close()
 
 
 async def test_connecting_again_with_the_same_link_goes_on_where_it_stopped(tmp_path: Path) -> None:
