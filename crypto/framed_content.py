@@ -143,7 +143,12 @@ def read_content_type(reader: Reader) -> ContentType:
         raise CodecError(start, "unknown content type") from None
 
 
-def _read_sender(reader: Reader) -> Sender:
+def read_sender(reader: Reader) -> Sender:
+    """Read a Sender.
+
+    Raises:
+        CodecError: Malformed, or of an unknown type.
+    """
     start = reader.offset
     try:
         sender_type = SenderType(reader.u8())
@@ -154,7 +159,8 @@ def _read_sender(reader: Reader) -> Sender:
     return Sender(sender_type=sender_type)
 
 
-def _write_sender(writer: Writer, sender: Sender) -> None:
+def write_sender(writer: Writer, sender: Sender) -> None:
+    """Append a Sender."""
     writer.u8(sender.sender_type)
     if sender.index is not None:
         writer.u32(sender.index)
@@ -191,7 +197,7 @@ def read_framed_content(reader: Reader) -> FramedContent:
     Raises:
         CodecError: Malformed.
     """
-    group_id, epoch, sender = reader.opaque(), reader.u64(), _read_sender(reader)
+    group_id, epoch, sender = reader.opaque(), reader.u64(), read_sender(reader)
     authenticated_data = reader.opaque()
     content_type = read_content_type(reader)
     return FramedContent(
@@ -207,7 +213,7 @@ def read_framed_content(reader: Reader) -> FramedContent:
 def write_framed_content(writer: Writer, content: FramedContent) -> None:
     """Append a FramedContent."""
     writer.opaque(content.group_id).u64(content.epoch)
-    _write_sender(writer, content.sender)
+    write_sender(writer, content.sender)
     writer.opaque(content.authenticated_data).u8(content.content_type)
     write_content(writer, content.content)
 

@@ -35,6 +35,7 @@ from crypto.rfc9420.process import follow_any_commit, plan_any_commit
 from crypto.rfc9420.proposals import SentProposal, check_proposal_of_sender
 from crypto.rfc9420.psks import PskStore
 from crypto.rfc9420.state import Device, FullState, OwnUpdate, full_state
+from crypto.rfc9420.state_codec import decode_full_state, encode_full_state
 from crypto.rfc9420.successors import Predecessor, check_successor, linking_psk
 from crypto.secret_tree import RatchetPolicy
 from crypto.sensitive import Secret
@@ -504,6 +505,27 @@ class FullGroup:
         core = made.group._state.core
         check_successor(psk_id, core.context, core.tree, predecessor=old, service=self._state.device.service)
         return made
+
+    # -- storage
+
+    def to_bytes(self) -> bytes:
+        """The stored form (see :mod:`crypto.rfc9420.state_codec`); it holds secrets."""
+        return encode_full_state(self._state)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, device: Device | None = None) -> FullGroup:
+        """Read the stored form.
+
+        Args:
+            data: Of :meth:`to_bytes`.
+            device: Has the PSKs, those of the group's past epochs among them.
+
+        Raises:
+            CodecError: Damaged.
+            ValidationError: Damaged in a way that decodes.
+            StateError: Written by a newer version of this program.
+        """
+        return cls(decode_full_state(data, device or own_device()))
 
     def _others_proposals(self) -> tuple[bytes, ...]:
         """All known proposals that we may commit: a committer updates itself by its path (section 12.2)."""

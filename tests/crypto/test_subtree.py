@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from crypto.tally import FEW_CHANGES, Tally
 from crypto.tree_math import LeafIndex, NodeIndex
 from support.mls_groups import FAST, Circle, Device, seeded
 
+T = TypeVar("T", bound=Hashable)
 RNG = seeded(3)
 LEAVES = [
     Device.make(FAST, f"device {index}", RNG).key_package(RNG).key_package.leaf_node for index in range(9)
@@ -116,16 +118,17 @@ def test_nodes_outside_of_the_tree_are_our_own_mistake() -> None:
             tree.node(NodeIndex(index))
 
 
+def counts(tally: Tally[T]) -> dict[T, int]:
+    return {value: tally.count(value) for value in tally}
+
+
 def census_of(tree: RatchetTree) -> list[object]:
     census = tree.census
     return [
-        {key: tally.count(key) for key in tally}
-        for tally in (
-            census.encryption_keys,
-            census.signature_keys,
-            census.credential_types,
-            census.credential_lists,
-        )
+        counts(census.encryption_keys),
+        counts(census.signature_keys),
+        counts(census.credential_types),
+        counts(census.credential_lists),
     ]
 
 
