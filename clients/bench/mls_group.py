@@ -23,12 +23,11 @@ from crypto.credentials import Credential
 from crypto.group import Group
 from crypto.group_context import GroupContext
 from crypto.group_epoch import MemberPart, begin_epoch
-from crypto.key_package import generate_key_package, read_key_package
+from crypto.key_package import generate_key_package, read_key_package, secret
 from crypto.key_schedule import epoch_secrets_from
 from crypto.leaf_node import Capabilities, Lifetime
 from crypto.ratchet_tree import RatchetTree
 from crypto.secret_tree import RatchetPolicy
-from crypto.sensitive import Secret
 from crypto.suites import CipherSuite, suite
 from crypto.tree_math import LeafIndex
 from crypto.treekem import NewPath, create_path
@@ -50,10 +49,10 @@ def living_group(suite: CipherSuite, size: int) -> Group:
     """
     capabilities = Capabilities(versions=(1,), cipher_suites=(suite.code,), credentials=(1,))
     tree = RatchetTree(suite, [])
-    signature_privates: list[Secret] = []
+    signature_privates: list[bytes] = []
     for index in range(size):
         private, _ = suite.generate_signature_key_pair(os.urandom)
-        signature_privates.append(Secret(private))
+        signature_privates.append(private)
         bundle = generate_key_package(
             suite=suite,
             signature_private=private,
@@ -83,14 +82,14 @@ def living_group(suite: CipherSuite, size: int) -> Group:
         member=MemberPart(
             own_leaf=own_leaf,
             private_keys=path.private_keys,
-            signature_private=signature_privates[own_leaf],
+            signature_private=secret(signature_privates[own_leaf]),
             ratchet_policy=RatchetPolicy(),
         ),
     )
     return Group(begun.state)
 
 
-def _update(suite: CipherSuite, tree: RatchetTree, place: LeafIndex, signature_private: Secret) -> NewPath:
+def _update(suite: CipherSuite, tree: RatchetTree, place: LeafIndex, signature_private: bytes) -> NewPath:
     """A fresh path of one member, put into the tree."""
     leaf = tree.leaf(place)
     if leaf is None:
@@ -100,7 +99,7 @@ def _update(suite: CipherSuite, tree: RatchetTree, place: LeafIndex, signature_p
         tree,
         place,
         leaf=leaf,
-        signature_private=signature_private,
+        signature_private=secret(signature_private),
         group_id=GROUP_ID,
         rng=os.urandom,
     )

@@ -15,8 +15,8 @@
     } FullState;
 
 Magic, version and digest around it are those of :mod:`crypto.group_codec`. What all groups of a device share
-is not in it: PSKs have a form of their own (:class:`crypto.rfc9420.psks.PskStore`), the authentication service
-is code.
+is not in it: PSKs have a form of their own (:class:`crypto.rfc9420.psks.PskStore`), the authentication
+service is code.
 """
 
 from __future__ import annotations
