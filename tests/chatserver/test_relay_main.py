@@ -81,7 +81,7 @@ async def test_a_relay_says_one_line_serves_survives_sigterm_and_keeps_what_it_s
         assert process.returncode == 0
         assert out == b""
         words = [row.split()[0] for row in err.decode().splitlines()]
-        assert words == ["expired", "started", "host", "draining", "stopped"]
+        assert words == ["started", "host", "draining", "stopped"]
         assert b"127.0.0.1" not in err
     async with relay_process(store) as (_, line), client_of(line) as client:
         await client.attached(key, token)
