@@ -16,6 +16,7 @@ from clients.sdk.line import events as e
 from clients.sdk.line.payloads import TextTooLong
 from crypto.errors import StateError
 from keys.memory_vault import MemoryVault
+from simulation import malice
 from simulation.device import CrashPlan, SimDevice
 from simulation.mischief import LIES, Lie
 from simulation.world import DAY, World
@@ -117,6 +118,7 @@ def remove_device(world: World, dice: random.Random) -> None:
     lost = dice.choice(secondary)
     owner = next(d for d in world.members() if d.primary and d.own.identity_key == lost.own.identity_key)
     world.story(owner.name, f"removes {lost.name}")
+    world.ghosts.append(malice.Ghost(lost, lost.vault.snapshot()))
     _try(world, owner, e.RemoveDevice(device_id=lost.own.device_id))
 
 
@@ -325,4 +327,29 @@ VAULTS: Final[dict[str, tuple[int, Act]]] = {
     "copy-vault": (4, copy_vault),
     "old-vault": (2, old_vault),
     "twin": (1, twin),
+}
+
+
+# ------------------------------------------------------------------------------------- dishonest members
+
+
+def crime(world: World, dice: random.Random) -> None:
+    device = _some(world, dice)
+    if device.running:
+        world.note("malice")
+        dice.choice(malice.CRIMES)(world, device, dice)
+        device.schedule_tick()
+
+
+def haunt(world: World, dice: random.Random) -> None:
+    if world.ghosts:
+        dice.choice(world.ghosts).haunt(world, dice)
+        world.note("ghost")
+
+
+MALICE: Final[dict[str, tuple[int, Act]]] = {"crime": (6, crime)}
+GHOSTS: Final[dict[str, tuple[int, Act]]] = {
+    "add-device": (4, add_device),
+    "remove-device": (4, remove_device),
+    "haunt": (4, haunt),
 }

@@ -14,7 +14,9 @@ from simulation.faults import Act
 from simulation.watch import AeadWatch, watching
 from simulation.world import Violation, World
 
-PROFILES: Final = ("honest", "honest", "honest", "store", "store", "lying", "lying", "vaults", "all")
+PROFILES: Final = (
+    "honest", "honest", "honest", "store", "store", "lying", "lying", "vaults", "malice", "removal", "all",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,8 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
         (faults.STORE, {"store", "all"}),
         (faults.LYING, {"lying", "all"}),
         (faults.VAULTS, {"vaults", "all"}),
+        (faults.MALICE, {"malice", "all"}),
+        (faults.GHOSTS, {"removal", "all"}),
     ):
         if profile in profiles:
             kinds += [(name, weight, act) for name, (weight, act) in group.items()]

@@ -36,6 +36,7 @@ from keys import signing
 from keys.certificates import DeviceId, DeviceRole, Identity
 from keys.memory_vault import MemoryVault
 from simulation.device import LINE, SimDevice
+from simulation.malice import Ghost
 from simulation.mischief import Mischief
 from simulation.relay_host import RelayHost
 from simulation.watch import AeadWatch
@@ -103,6 +104,8 @@ class World:
         self.groups_seen: dict[str, set[bytes]] = {}
         self.removed: list[SimDevice] = []
         self.twins: list[SimDevice] = []
+        self.strangers: list[SimDevice] = []
+        self.ghosts: list[Ghost] = []
         self.backup: dict[str, Any] | None = None
         self.states_checked = 0
         self.events = 0
@@ -390,7 +393,8 @@ class World:
         if effect.state is e.DeliveryState.DELIVERED:
             self.story(device.name, f"shows text {text.number} as delivered")
             text.claimed = True
-            others = [d for d in self.devices if d.own.identity_key != device.own.identity_key and d.joined]
+            everybody = [*self.devices, *self.twins]
+            others = [d for d in everybody if d.own.identity_key != device.own.identity_key and d.joined]
             if not any(other.name in text.got for other in others):
                 for other in others:
                     self.reread(other)
@@ -412,6 +416,11 @@ class World:
         for secret in (state.secret, state.cell_key):
             if secret and secret in frame.body:
                 self.violate("leak", "a key went to the relay")
+        for ghost in self.ghosts:
+            knows = state.group_id != b"" and state.member(ghost.device.own.device_id) is None
+            read = ghost.sees(frame, sender_knows=knows)
+            if read:
+                self.violate("removed-reads", f"{read} ({device.name} wrote, {ghost.device.name} reads)")
 
     def _relay_down(self) -> None:
         for device in self.devices:

@@ -68,6 +68,7 @@ def _may_commit(step: Step) -> bool:
 
     Were it to move the epoch on without R, and the relay then lost its closing cell, the line would be dead:
     the others could not follow, and had no return channel to reach it by.
+
     """
     return (
         step.state.phase in {LinePhase.ACTIVE, LinePhase.ENDING}
@@ -132,7 +133,14 @@ def _renewed_credential(step: Step) -> Credential | None:
 
 
 def _due(step: Step) -> Intention | None:
-    """The most urgent intention that still holds, judged from the present state (R13)."""
+    """The most urgent intention that still holds, judged from the present state (R13).
+
+    In a channel whose state the relay has lost, before another leaf was heard there (R9), only a stranded one
+    is let in again: the others may be in an epoch that was closed here, and whoever changes keys now branches
+    off alone, into a channel where nobody is and nothing seems lost.
+    """
+    if step.state.channel.lost_seconds is not None:
+        return _rejoin_due(step)
     if step.state.update_first:
         return Intention(intent=CommitIntent.SELF_UPDATE)
     if _info_outstanding(step):

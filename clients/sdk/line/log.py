@@ -153,6 +153,7 @@ def rolled_back(step: Step) -> None:
     """R9: the head lies below the position; read everything there is again."""
     begin(step, step.state.channel.incarnation)
     step.state.channel.resync = True
+    step.state.channel.lost_seconds = 0.0
     step.notify(
         AlarmKind.RELAY_LOST_STATE,
         "The relay has lost stored messages; what had not arrived is sent again.",

@@ -7,7 +7,18 @@ this device only deposits. Anything about a ref that is none of these is late, a
 from __future__ import annotations
 
 from chatserver.wire.errors import ErrorCode
-from clients.sdk.line import closing, epochs, log, mail, outbox, receive, returns, secrets_of_line, stubs
+from clients.sdk.line import (
+    closing,
+    epochs,
+    log,
+    mail,
+    outbox,
+    receipts,
+    receive,
+    returns,
+    secrets_of_line,
+    stubs,
+)
 from clients.sdk.line.events import (
     AckCell,
     AckConfirmed,
@@ -84,9 +95,11 @@ def _attached_current(step: Step, event: Attached) -> None:
     elif channel.incarnation != event.incarnation:
         log.lost_state(step, event.incarnation)
         outbox.lose_all(step)
+        receipts.owe(step)  # whoever else reads here must hear that this device does (R9)
     elif event.head < channel.position:
         log.rolled_back(step)
         outbox.lose_all(step)
+        receipts.owe(step)
         epochs.attach_again(step)
         return
     if event.acked > channel.highest:

@@ -6,10 +6,20 @@ from clients.sdk.line import outbox
 from clients.sdk.line.events import AlarmKind, DetachChannel, LinePhase, RejoinReason
 from clients.sdk.line.step import Step
 
+_CLAIMS_OF_THE_RELAY = frozenset(
+    {RejoinReason.FULL, RejoinReason.GONE, RejoinReason.CLONE, RejoinReason.RELAY_LOST_STATE}
+)
+
 
 def strand(step: Step, reason: RejoinReason, kind: AlarmKind, sentence: str) -> None:
-    """Leave the current channel for good. Content stays queued; :mod:`.rejoin` asks for the way back."""
+    """Leave the current channel for good. Content stays queued; :mod:`.rejoin` asks for the way back.
+
+    After a fork nothing is automatic (R18): what a relay alone can claim (that others hold the slots, that
+    the channel ended, that this slot acknowledged more, that state was lost) leads nobody out of UNDECIDED.
+    """
     if step.state.phase not in {LinePhase.ACTIVE, LinePhase.ENDING, LinePhase.UNDECIDED}:
+        return
+    if step.state.phase is LinePhase.UNDECIDED and reason in _CLAIMS_OF_THE_RELAY:
         return
     if step.ref in step.conn.attached and step.tables.stubs.get(step.ref) is None:
         step.conn.attached.discard(step.ref)

@@ -93,8 +93,11 @@ def pump(step: Step) -> None:
         key_package=_fresh_key_package(step),
     )
     message = rejoin_wire.encode_request(request, step.own.signature_private)
-    for member in others:
-        post(step, state.secret, member.device_id, message)
+    # Under the old R too: whoever has not heard of the newest one reads only there. A removed device that
+    # reads along learns that this device is stranded, and nothing else.
+    for secret in [state.secret, *(old.secret for old in state.old_secrets)]:
+        for member in others:
+            post(step, secret, member.device_id, message)
     step.notify(AlarmKind.STRANDED, "This device has asked to be let into the line again.")
 
 

@@ -59,10 +59,15 @@ def _token(step: Step, ref: bytes) -> bytes:
 
 
 def connected(step: Step) -> None:
-    """R18: own return channels are attached at every connection; those of too old an R are forgotten."""
-    step.state.old_secrets = [old for old in step.state.old_secrets if old.until > step.now]
+    """R18: own return channels are attached at every connection; those of too old an R are forgotten.
+
+    Not while a device may know no newer R: until all have receipted NEW_R, the old one is the only way there.
+    """
+    forget = not step.state.infos_outstanding
+    if forget:
+        step.state.old_secrets = [old for old in step.state.old_secrets if old.until > step.now]
     for row in list(step.tables.returns.rows()):
-        if row.until and row.until <= step.now:
+        if forget and row.until and row.until <= step.now:
             step.tables.returns.delete(row.ref)
         else:
             _attach(step, row)
