@@ -2,9 +2,9 @@
 
 Usage: ``python tests/fuzz/run.py [--seconds N] [--seeds | --merge] [TARGET ...]``. Each target runs for so
 long in a process of its own, from the committed corpus in ``tests/fuzz/corpus``; what it finds goes to
-``.cache/fuzz``. ``--seeds`` writes the valid inputs from which the corpus began; ``--merge`` takes over, for
-each target, those inputs found that add coverage, the smallest first. Ends with 0 if nothing but documented
-exceptions left the targets.
+``.cache/fuzz``, from where a later run goes on. ``--seeds`` writes the valid inputs from which the corpus
+began; ``--merge`` takes over, for each target, inputs found that add coverage, of all lengths. Ends with 0 if
+nothing but documented exceptions left the targets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_INPUT_BYTES = 4096
 MAX_CORPUS_BYTES = 2048
 """Longest input that is taken over into the committed corpus."""
 MAX_CORPUS_FILES = 12
-"""Of one target: the corpus is to be replayed by the quick tests."""
+"""Taken over for one target in one merge: the corpus is to be replayed by the quick tests."""
 RSS_MIB = 1024
 """An input that makes a target use more memory than this counts as a crash."""
 ONE_INPUT_SECONDS = 10
@@ -69,7 +69,7 @@ def run(target: str, seconds: int) -> bool:
 
 
 def merge(target: str) -> None:
-    """Rebuild a target's corpus from what adds coverage, smallest first, within the limits above."""
+    """Add to a target's corpus what adds coverage, from the smallest to the largest, within the limits above."""
     corpus, chosen = CORPUS / target, FOUND / f"{target}-merged"
     chosen.mkdir(parents=True, exist_ok=True)
     (FOUND / target).mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,8 @@ def merge(target: str) -> None:
     command = [sys.executable, __file__, "--child", target, "-merge=1", *folders]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     inputs = sorted((path.read_bytes() for path in chosen.iterdir()), key=len)
-    for data in [data for data in inputs if len(data) <= MAX_CORPUS_BYTES][:MAX_CORPUS_FILES]:
+    small = [data for data in inputs if len(data) <= MAX_CORPUS_BYTES]
+    for data in small[:: max(1, -(-len(small) // MAX_CORPUS_FILES))]:
         write(target, data)
 
 

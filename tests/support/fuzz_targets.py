@@ -7,6 +7,7 @@ does an AssertionError where something was accepted, or changed, that must not b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -31,18 +32,25 @@ from crypto import (
     welcome,
 )
 from crypto.codec import CodecError, Reader, Writer, decode, encode
-from crypto.errors import AuthenticationError, ValidationError
-from crypto.framed_content import ContentType
+from crypto.errors import AuthenticationError, StateError, ValidationError
+from crypto.extensions import RequiredCapabilities
+from crypto.framed_content import ContentType, Sender, WireFormat
 from crypto.group import Group, StagedCommit
 from crypto.group_codec import GROUP_MAGIC, STAGED_MAGIC, seal_stored
 from crypto.mls_message import MLSMessage
 from crypto.policy import ProcessingError, evaluate_predicate
 from crypto.private_message import PrivateMessage, sender_data_key_nonce
+from crypto.proposals import Add, GroupContextExtensions, PreSharedKey, ReInit, Remove, Update
 from crypto.ratchet_tree import from_ratchet_tree
+from crypto.rfc9420.full_group import CommitFollowed, FullGroup
+from crypto.rfc9420.make import CommitOptions
+from crypto.rfc9420.messages import protect, sign_content
 from crypto.secret_tree import RatchetType
+from crypto.tree_math import LeafIndex
 from crypto.tree_validation import check_tree
 from keys.certificates import DeviceCertificate, DeviceRole
 from support.mls_groups import FAST, Circle, Device, forge, seeded
+from support.peer_ours import FullPeer
 from support.persons import Person
 
 Target = Callable[[bytes], None]
@@ -244,6 +252,79 @@ def _newcomer() -> tuple[bytes, Device]:
     return pending.welcome, device
 
 
+@cache
+def _full_pair() -> tuple[FullGroup, FullGroup]:
+    """Two members with all of RFC 9420; each input gets copies."""
+    first, second = (FullPeer(FAST, b"member %d" % seed, seeded(seed)) for seed in (13, 14))
+    first.create(b"g")
+    made = first.commit(adds=[second.key_package()])
+    assert made.welcome is not None
+    second.join(made.welcome, None)
+    return first.group, second.group
+
+
+def _twin(group: FullGroup) -> FullGroup:
+    """The same member once more, so that an input changes nothing for the next one."""
+    state = group._state
+    core = replace(state.core, tree=state.core.tree.copy(), secret_tree=state.core.secret_tree.copy())
+    return FullGroup(replace(state, core=core, proposals=dict(state.proposals)))
+
+
+def _full_outsider(data: bytes) -> None:
+    """Bytes from the network, of any wire format."""
+    group = _twin(_full_pair()[1])
+    try:
+        group.receive(data)
+    except REFUSALS:
+        return
+    raise AssertionError("accepted what nobody sent")
+
+
+def _full_insider(data: bytes) -> None:
+    """A member's well-signed proposal or commit of any content, as either kind of message.
+
+    What is then committed with such a proposal is refused where it is made, or followed by the other side;
+    only an Update is nobody's to follow, since its key is made up.
+    """
+    if not data:
+        return
+    sender, receiver = (_twin(group) for group in _full_pair())
+    wire_format = WireFormat.PUBLIC_MESSAGE if data[0] & 1 else WireFormat.PRIVATE_MESSAGE
+    before = receiver.ratchet_tree(), receiver.epoch_authenticator
+    try:
+        if data[0] & 2:
+            content = decode(data[1:], commit.read_commit)
+            received = receiver.receive(_forged_commit(sender, content, wire_format))
+            assert isinstance(received, CommitFollowed)
+            assert received.group is None, "a commit with a made-up confirmation tag was followed"
+        else:
+            proposal = decode(data[1:], proposals.read_proposal)
+            receiver.receive(sender.propose(proposal, rng=seeded(1), wire_format=wire_format))
+            made = receiver.commit(rng=seeded(2))
+            try:
+                sender.receive(made.message)
+            except REFUSALS:
+                assert isinstance(proposal, Update)
+    except (*REFUSALS, StateError):
+        pass
+    assert (receiver.ratchet_tree(), receiver.epoch_authenticator) == before
+
+
+def _forged_commit(sender: FullGroup, content: commit.Commit, wire_format: WireFormat) -> bytes:
+    state = sender._state
+    signed = sign_content(
+        FAST,
+        state.core.signature_private,
+        context=state.core.context,
+        sender=Sender.member(state.core.own_leaf),
+        content=content,
+        authenticated_data=b"",
+        wire_format=wire_format,
+    )
+    auth = replace(signed.auth, confirmation_tag=bytes(FAST.nh))
+    return protect(state, replace(signed, auth=auth), seeded(3))
+
+
 TARGETS: dict[str, Target] = {
     "authenticated_content": _round_trip(
         framed_content.read_authenticated_content, framed_content.write_authenticated_content
@@ -280,6 +361,8 @@ TARGETS: dict[str, Target] = {
     "insider_bytes": _insider_bytes,
     "insider_sender_data": _insider_sender_data,
     "insider_commit": _insider_commit,
+    "full_outsider": _full_outsider,
+    "full_insider": _full_insider,
     "predicate": _predicate,
     "join": _join,
 }
@@ -326,6 +409,16 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "proposal", b"\x00\x03\x00\x00\x00\x01"
     yield "insider_bytes", b"\x00\x04text\x00\x00\x00"
     yield "insider_sender_data", bytes(12) + bytes(48)
+    full, _ = _full_pair()
+    for wire_format in (WireFormat.PUBLIC_MESSAGE, WireFormat.PRIVATE_MESSAGE):
+        options = CommitOptions(wire_format=wire_format)
+        yield "full_outsider", _spoilt(_twin(full).commit(rng=seeded(6), options=options).message)
+        remove = Remove(removed=LeafIndex(0))
+        yield "full_outsider", _spoilt(_twin(full).propose(remove, rng=seeded(6), wire_format=wire_format))
+    for proposal in _proposals(full, package):
+        yield "full_insider", b"\x01" + encode(proposal, proposals.write_proposal)
+        content = commit.Commit(proposals=(proposal,), path=update)
+        yield "full_insider", b"\x02" + encode(content, commit.write_commit)
     yield "predicate", b"\x00" + pending.message
     line = Group.from_bytes(_line()[1])
     made = line.commit(adds=(), removes=(), rng=seeded(2), authenticated_data=b"")
@@ -333,6 +426,21 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "certificate", line.member(line.own_leaf).leaf_node.credential.identity
     yield "client_frame", b"\x01\x00\x01"
     yield "server_frame", b"\x81\x00\x01\x08\x00\x00"
+
+
+def _spoilt(message: bytes) -> bytes:
+    """A message whose MAC no longer fits."""
+    return message[:-1] + bytes([message[-1] ^ 1])
+
+
+def _proposals(group: FullGroup, package: key_package.KeyPackage) -> Iterator[proposals.Proposal]:
+    """One of each type that members send."""
+    yield Add(key_package=package)
+    yield Update(leaf_node=group.members[0].leaf_node)
+    yield Remove(removed=LeafIndex(1))
+    yield PreSharedKey(psk=group.resumption_psk(seeded(6)))
+    yield ReInit(group_id=b"n", cipher_suite=FAST.code, extensions=())
+    yield GroupContextExtensions(extensions=(RequiredCapabilities().to_extension(),))
 
 
 def _opened(receiver: Group, message: bytes) -> bytes:
