@@ -168,7 +168,8 @@ def judge(world: World) -> None:
     for device in world.members():
         _judge_device(world, device, ended=bool(over))
     wrong = _agreed(world)
-    if wrong is not None and not over:
+    stranded = any(d.machine.view().phase is LinePhase.STRANDED for d in world.members())
+    if wrong is not None and not over and not stranded:
         world.violate("disagreement", wrong)
     for text in world.texts.values():
         _judge_text(world, text)
@@ -179,6 +180,8 @@ def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
     view = device.machine.view()
     if view.phase in OVER or ended:
         return
+    if view.phase is LinePhase.STRANDED and "malice" in world.happened:
+        return  # it says why: a member of the line can stop it, by taking all slots for instance (R8)
     if view.phase is not LinePhase.ACTIVE:
         world.violate("stranded", f"{device.name} is {view.phase.name} and does not come back")
     if not view.attached:
@@ -199,8 +202,9 @@ def _judge_text(world: World, text: Text) -> None:
         if shown and shown[0].state not in {e.DeliveryState.DELIVERED, e.DeliveryState.FAILED}:
             world.violate("silent-loss", f"text {text.number} hangs in a line that is over")
         return
-    if any(device.machine.view().phase in OVER for device in world.members()):
-        return
+    stopped = (*OVER, LinePhase.STRANDED)
+    if any(device.machine.view().phase in stopped for device in world.members()):
+        return  # seen to be undelivered, beside an alarm that says why
     others = [device for device in world.devices if device.own.identity_key != sender.own.identity_key]
     if not any(device.name in text.got for device in others):
         world.violate("lost", f"text {text.number} of {sender.name} reached nobody")

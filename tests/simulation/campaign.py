@@ -1,0 +1,167 @@
+"""The long run of the simulator: tens of thousands of seeds, from wherever the last run stopped.
+
+Usage: ``python tests/simulation/campaign.py [--seeds N] [--seconds T] [--processes P] [--profile NAME]``.
+What was run stands in ``.cache/simulation``: how many seeds, and every failure with its story. A change of
+the code under test begins a new count. Ends with 0 if no invariant was broken, else with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORD = ROOT / ".cache" / "simulation"
+CODE = ("crypto", "keys", "chatserver/store", "clients/sdk/line", "clients/sdk/session", "tests/simulation")
+CHUNK = 20
+"""Seeds that a process takes at once."""
+
+
+def say(text: str) -> None:
+    """A line for the person who waits, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def code_digest() -> str:
+    """Of everything that a verdict depends on."""
+    digest = hashlib.sha256()
+    for folder in CODE:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def run_chunk(first: int, profile: str) -> dict[str, Any]:
+    """Run some seeds; what came of them, as plain values."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    from simulation.run import minimise, plan_of, simulate
+
+    done: dict[str, Any] = {
+        "first": first,
+        "failures": [],
+        "leaves": {},
+        "days": 0.0,
+        "events": 0,
+        "faults": {},
+    }
+    leaves: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
+    for seed in range(first, first + CHUNK):
+        plan = plan_of(seed, profile=profile)
+        outcome = simulate(plan)
+        leaves[str(plan.leaves)] += 1
+        faults.update(outcome.happened)
+        done["days"] += outcome.days
+        done["events"] += outcome.events
+        if outcome.kind:
+            skip = minimise(plan, outcome.kind, budget=25)
+            story = simulate(plan, skip=skip).trace
+            done["failures"].append(
+                {
+                    "seed": seed,
+                    "profile": plan.profile,
+                    "leaves": plan.leaves,
+                    "kind": outcome.kind,
+                    "what": outcome.what,
+                    "story": list(story[-200:]),
+                }
+            )
+    done["leaves"], done["faults"] = dict(leaves), dict(faults)
+    return done
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if path.is_file():
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return known
+    return {
+        "next": 0,
+        "seeds": 0,
+        "seconds": 0.0,
+        "days": 0.0,
+        "events": 0,
+        "leaves": {},
+        "faults": {},
+        "failures": [],
+    }
+
+
+def _add(record: dict[str, Any], chunk: dict[str, Any]) -> None:
+    record["seeds"] += CHUNK
+    record["days"] += chunk["days"]
+    record["events"] += chunk["events"]
+    record["failures"] += chunk["failures"]
+    for name in ("leaves", "faults"):
+        record[name] = dict(Counter(record[name]) + Counter(chunk[name]))
+
+
+def _firsts(record: dict[str, Any], wanted: int) -> Iterator[int]:
+    while record["next"] < wanted:
+        yield record["next"]
+        record["next"] += CHUNK
+
+
+def campaign(*, wanted: int, seconds: float, processes: int, profile: str) -> dict[str, Any]:
+    """Run until so many seeds are done or the time is up; returns the record."""
+    RECORD.mkdir(parents=True, exist_ok=True)
+    path = RECORD / f"{code_digest()}{'-' + profile if profile else ''}.json"
+    record = _load(path)
+    before = record["seconds"]
+    begun = time.monotonic()
+    with ProcessPoolExecutor(processes) as pool:
+        firsts = _firsts(record, wanted)
+        running = {
+            pool.submit(run_chunk, first, profile) for _, first in zip(range(processes), firsts, strict=False)
+        }
+        while running:
+            done = next((future for future in running if future.done()), None)
+            if done is None:
+                time.sleep(0.2)
+                continue
+            running.discard(done)
+            chunk = done.result()
+            _add(record, chunk)
+            record["seconds"] = before + time.monotonic() - begun
+            path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            for failure in chunk["failures"]:
+                say(f"seed {failure['seed']} ({failure['profile']}, {failure['leaves']} leaves): "
+                    f"{failure['kind']}: {failure['what']}")  # fmt: skip
+                for line in failure["story"]:
+                    say(f"    {line}")
+            if time.monotonic() - begun < seconds:
+                first = next(firsts, None)
+                if first is not None:
+                    running.add(pool.submit(run_chunk, first, profile))
+    return record
+
+
+def main(argv: Sequence[str]) -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(description="The long run of the simulator.")
+    parser.add_argument("--seeds", type=int, default=100_000, help="stop when so many are done (100,000)")
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after this time")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--profile", default="", help="instead of the one that each seed stands for")
+    options = parser.parse_args(argv)
+    record = campaign(
+        wanted=options.seeds, seconds=options.seconds, processes=options.processes, profile=options.profile
+    )
+    leaves = ", ".join(f"{count} with {number} leaves" for number, count in sorted(record["leaves"].items()))
+    say(
+        f"{record['seeds']} seeds ({leaves}), {record['days']:.0f} simulated days, "
+        f"{record['events']} events, {record['seconds']:.0f} s, {len(record['failures'])} failures"
+    )
+    return 1 if record["failures"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
