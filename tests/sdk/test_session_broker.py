@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from clients.sdk.line.events import ControlLost, ControlNotSent, ControlReceived, ItemId, LineOrder
+from clients.sdk.line.events import (
+    ControlLost,
+    ControlNotSent,
+    ControlPlaced,
+    ControlReceived,
+    ItemId,
+    LineOrder,
+)
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.session.broker import (
     JOIN_AGAIN_SECONDS,
@@ -123,6 +130,54 @@ def test_s1_the_first_valid_join_wins() -> None:
     # From now on the other device is joined elsewhere; the winner may repeat.
     assert therapist.join(TABLET, mark=b"late") == []
     assert marks_to_child(therapist.join(PHONE, mark=b"again")) == [b"again"]
+
+
+WELCOME_MADE = message(Kind.WELCOME_MADE, b"w")
+
+
+def test_s1_a_join_of_another_device_before_the_answer_does_not_replace_the_session() -> None:
+    therapist = Therapist()
+    assert marks_to_child(therapist.join(PHONE, mark=b"first")) == [b"first"]
+    # The child has not answered yet: it may not be asked for another group meanwhile.
+    assert therapist.join(TABLET, mark=b"second") == []
+    assert len(therapist.broker.on_child(WELCOME_MADE, NOW)) == 1
+    assert therapist.join(TABLET, mark=b"third") == []
+    assert marks_to_child(therapist.join(PHONE, mark=b"repeated")) == [b"repeated"]
+
+
+def test_s1_a_join_that_waited_is_judged_if_the_one_before_it_is_not_valid() -> None:
+    therapist = Therapist()
+    laptop = b"l" * 16
+    therapist.join(PHONE, mark=b"bad")
+    assert therapist.join(TABLET, mark=b"good", valid_until=NOW + 60) == []
+    assert therapist.join(laptop, mark=b"too late") == []
+    refused = message(Kind.REFUSED, "S3-seed")
+    assert marks_to_child(therapist.broker.on_child(refused, NOW)) == [b"good"]
+    therapist.broker.on_child(WELCOME_MADE, NOW)
+    assert therapist.broker.on_child(refused, NOW) == []
+    assert therapist.join(laptop) == []
+    assert therapist.join(PHONE) == []
+
+
+def test_s2_another_device_may_join_once_the_winner_has_fallen_silent() -> None:
+    therapist = Therapist()
+    therapist.join(PHONE)
+    therapist.broker.on_child(WELCOME_MADE, NOW)
+    therapist.broker.on_child(message(Kind.HEARD), NOW)
+    # While the phone is heard, for however long, the session is the phone's, and so it is at once after it.
+    assert therapist.join(TABLET, now=NOW + 500, valid_until=NOW + 600) == []
+    assert therapist.broker.on_child(message(Kind.QUIET), NOW + 501) == []
+    late = NOW + 510
+    assert marks_to_child(therapist.join(TABLET, mark=b"next", now=late, valid_until=late + 60)) == [b"next"]
+
+
+def test_s1_a_winner_that_never_comes_holds_the_session_no_longer_than_its_join_is_valid() -> None:
+    therapist = Therapist()
+    therapist.join(PHONE, valid_until=NOW + 60)
+    therapist.broker.on_child(WELCOME_MADE, NOW)
+    assert therapist.join(TABLET, now=NOW + 60, valid_until=NOW + 100) == []
+    again = therapist.join(TABLET, mark=b"next", now=NOW + 61, valid_until=NOW + 100)
+    assert marks_to_child(again) == [b"next"]
 
 
 def test_s1_a_stale_join_is_ignored() -> None:
@@ -297,6 +352,19 @@ def test_s1_joined_on_another_device_is_shown() -> None:
     client.offer()
     join = JoinBody(session_id=SESSION, key_package=b"k", seed=bytes(32), valid_until=0).encode()
     assert client.hear(PayloadKind.JOIN, join, identity=CLIENT, device=TABLET) == [JoinedElsewhere()]
+
+
+def test_s1_the_first_join_of_two_own_devices_wins_and_the_other_one_is_ignored() -> None:
+    client = Client()
+    client.offer()
+    (join,) = client.broker.on_child(message(Kind.JOIN_MADE, b"j"), NOW)
+    assert isinstance(join, SendOverLine)
+    client.broker.sent(join, ItemId(b"3" * 16))
+    placed = ControlPlaced(item_id=ItemId(b"3" * 16), order=LineOrder(epoch=1, turn=0, seq=7))
+    client.broker.on_control(placed, NOW + 1)
+    later = JoinBody(session_id=SESSION, key_package=b"k", seed=bytes(32), valid_until=0).encode()
+    assert client.hear(PayloadKind.JOIN, later, identity=CLIENT, device=TABLET) == []
+    assert client.welcome()
 
 
 def test_s4_a_welcome_counts_only_from_the_device_of_the_winning_offer() -> None:

@@ -4,11 +4,13 @@ Both take what the line and the child process did, and the time, and say what to
 over the line, or pass a message to the child. Times are UTC seconds of the line's clock.
 
 The therapist's side makes its OFFER anew until the client is heard in the session, and again when it falls
-silent. Of JOINs it takes the first valid one; only that device may join again (it lost its session, S2), and
-not while it is heard. The client's side joins the OFFER that counts (`OfferBook`), has a new JOIN made until
-a WELCOME is entered, and takes a WELCOME only from the device of the winning OFFER (S4). What the line lost
-is made anew, never sealed again; what it could not take just then, and so never sealed, is offered to it
-again.
+silent. Of JOINs it takes the first valid one (`_Race`); while that device's JOIN is judged, answered or
+heard, no other device's is, and it may itself join again (it lost its session, S2), but not while it is
+heard. Once it has fallen silent, or has let its JOIN's validity pass unheard, the next valid JOIN wins, of
+whatever device of the client (S2). The client's side joins the OFFER that counts (`OfferBook`), has a new
+JOIN made until a WELCOME is entered, and takes a WELCOME only from the device of the winning OFFER (S4).
+What the line lost is made anew, never sealed again; what it could not take just then, and so never sealed,
+is offered to it again.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ JOIN_AGAIN_SECONDS: Final = 20.0
 SEND_AGAIN_SECONDS: Final = 0.5
 """After the line could not take a control payload just then (reading, a commit, offline)."""
 MAX_SEND_AGAIN: Final = 8
+MAX_WAITING_JOINS: Final = 4
+"""Devices of one person whose JOIN waits while another's is judged; a line has at most 4 leaves (R2)."""
 
 ControlEffect: TypeAlias = ControlReceived | ControlPlaced | ControlNotSent | ControlLost
 
@@ -123,6 +127,61 @@ class Outbox:
         self._again = deque(kept, maxlen=MAX_SEND_AGAIN)
 
 
+class _Race:
+    """Which device's JOIN counts (S1). A person may have several devices, and press *join* on more than one.
+
+    A JOIN is *judged* while the child looks at it; those of other devices wait meanwhile, one of each, in the
+    order of the line, and are judged in turn if it turns out invalid. The first valid one wins and holds the
+    session until `free`.
+    """
+
+    def __init__(self) -> None:
+        self._judged: deque[tuple[bytes, JoinBody]] = deque()
+        self._waiting: dict[bytes, JoinBody] = {}
+        self._winner: bytes | None = None
+        self._held_until = 0
+
+    def enter(self, device: bytes, body: JoinBody, now: float) -> bool:
+        """Whether this JOIN is to be judged now; the caller passes it to the child then."""
+        if self._winner is not None and now > self._held_until:
+            self._winner = None
+        first = self._winner or (self._judged[0][0] if self._judged else device)
+        if device == first:
+            self._judged.append((device, body))
+            return True
+        if self._winner is None and len(self._waiting) < MAX_WAITING_JOINS:
+            self._waiting[device] = body
+        return False
+
+    def won_by(self, device: bytes) -> bool:
+        """Whether the session is this device's."""
+        return device == self._winner
+
+    def valid(self) -> None:
+        """The oldest JOIN judged is valid: it wins, and the others were joined elsewhere."""
+        if self._judged:
+            device, body = self._judged.popleft()
+            self._winner, self._held_until = device, body.valid_until
+        self._waiting.clear()
+
+    def invalid(self) -> tuple[bytes, JoinBody] | None:
+        """The oldest JOIN judged is not valid; returns the next one that waited, to be entered again."""
+        if self._judged:
+            self._judged.popleft()
+        if self._judged or not self._waiting:
+            return None
+        device = next(iter(self._waiting))
+        return device, self._waiting.pop(device)
+
+    def heard(self) -> None:
+        """The winner is in the session, and holds it as long as it is heard."""
+        self._held_until = U64_MAX
+
+    def free(self) -> None:
+        """The winner has fallen silent: whoever joins next may win (S2)."""
+        self._winner = None
+
+
 class TherapistBroker:
     """The side that offers.
 
@@ -140,8 +199,7 @@ class TherapistBroker:
         self._outbox = Outbox(scale)
         self._offer_due = now
         self._heard = False
-        self._winner: bytes | None = None
-        self._asked: deque[bytes] = deque()
+        self._race = _Race()
         self._held: tuple[JoinBody, bytes] | None = None
 
     def sent(self, action: SendOverLine, item_id: bytes) -> None:
@@ -176,17 +234,19 @@ class TherapistBroker:
         """See `Broker`."""
         match content.kind:
             case Kind.WELCOME_MADE:
-                device = self._asked.popleft() if self._asked else None
-                if self._winner is None:
-                    self._winner = device  # the first valid JOIN wins (S1)
+                self._race.valid()
                 self._outbox.drop(PayloadKind.WELCOME)
                 return [SendOverLine(kind=PayloadKind.WELCOME, body=content.part(0))]
-            case Kind.REFUSED if self._asked:
-                self._asked.popleft()
+            case Kind.REFUSED:
+                following = self._race.invalid()
+                if following is not None:
+                    return self._on_join(following[1], following[0], now)
             case Kind.HEARD:
                 self._heard, self._held = True, None
+                self._race.heard()
             case Kind.QUIET:
                 self._heard, self._offer_due = False, now + self._offer_again
+                self._race.free()
                 held, self._held = self._held, None
                 if held is not None:
                     return self._on_join(*held, now)
@@ -197,13 +257,13 @@ class TherapistBroker:
     def _on_join(self, body: JoinBody, device: bytes, now: float) -> list[Action]:
         if not join_is_timely(body, session_id=self._offer.session_id, now=now):
             return []  # stale: ignored, the client repeats it (S1)
-        if self._winner is not None and device != self._winner:
-            return []  # joined elsewhere (S1)
         if self._heard:
-            # A JOIN that was overtaken by the session it asked for; or the device lost it a moment ago.
-            self._held = (body, device)
-            return []
-        self._asked.append(device)
+            if self._race.won_by(device):
+                # A JOIN that was overtaken by the session it asked for; or the device lost it a moment ago.
+                self._held = (body, device)
+            return []  # else joined elsewhere (S1)
+        if not self._race.enter(device, body, now):
+            return []  # joined elsewhere (S1)
         return [ToChild(message=message(Kind.JOIN, body.encode()))]
 
 
