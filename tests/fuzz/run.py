@@ -69,7 +69,7 @@ def run(target: str, seconds: int) -> bool:
 
 
 def merge(target: str) -> None:
-    """Add to a target's corpus what adds coverage, from the smallest to the largest, within the limits above."""
+    """Add to a corpus what adds coverage, from the smallest to the largest, within the limits above."""
     corpus, chosen = CORPUS / target, FOUND / f"{target}-merged"
     chosen.mkdir(parents=True, exist_ok=True)
     (FOUND / target).mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from chatserver.wire.bundle import SignedBundle
+from chatserver.wire.client_frames import Hello
 from chatserver.wire.frames import decode_client, decode_server
 from crypto import (
     commit,
@@ -54,6 +55,7 @@ from support.peer_ours import FullPeer
 from support.persons import Person
 
 Target = Callable[[bytes], None]
+HELLO_BYTES = 3
 DAMAGE = (CodecError, ValidationError)
 REFUSALS = (CodecError, ValidationError, AuthenticationError)
 
@@ -82,6 +84,15 @@ def _decoded(read: Callable[[bytes], Any]) -> Target:
         assert value.encode() == data
 
     return target
+
+
+def _client_frame(data: bytes) -> None:
+    """A frame of a client. HELLO alone may be followed by bytes, which later versions may use."""
+    try:
+        frame = decode_client(data)
+    except DAMAGE:
+        return
+    assert frame.encode() == (data[:HELLO_BYTES] if isinstance(frame, Hello) else data)
 
 
 def _ratchet_tree(data: bytes) -> None:
@@ -355,7 +366,7 @@ TARGETS: dict[str, Target] = {
     "staged_commit": _staged_commit,
     "certificate": _decoded(DeviceCertificate.decode),
     "signed_bundle": _decoded(SignedBundle.decode),
-    "client_frame": _decoded(decode_client),
+    "client_frame": _client_frame,
     "server_frame": _decoded(decode_server),
     "outsider": _outsider,
     "insider_bytes": _insider_bytes,
@@ -417,8 +428,8 @@ def seeds() -> Iterator[tuple[str, bytes]]:
         yield "full_outsider", _spoilt(_twin(full).propose(remove, rng=seeded(6), wire_format=wire_format))
     for proposal in _proposals(full, package):
         yield "full_insider", b"\x01" + encode(proposal, proposals.write_proposal)
-        content = commit.Commit(proposals=(proposal,), path=update)
-        yield "full_insider", b"\x02" + encode(content, commit.write_commit)
+        committed = commit.Commit(proposals=(proposal,), path=update)
+        yield "full_insider", b"\x02" + encode(committed, commit.write_commit)
     yield "predicate", b"\x00" + pending.message
     line = Group.from_bytes(_line()[1])
     made = line.commit(adds=(), removes=(), rng=seeded(2), authenticated_data=b"")
