@@ -37,6 +37,12 @@ SYSTEM_PACKAGES = {
 
 PACKAGE_OF = {"node": "nodejs", "gcc": "gcc libc6-dev"}
 
+LONG_TOOLS = {
+    "mmdebstrap": "builds the root file system of the container",
+    "docker-compose": "judges deploy/compose.yaml",
+}
+"""Debian packages with much behind them: used where they are, and missed by --long alone."""
+
 STEP_SECONDS = 3600
 """No step may take longer; a hung one is ended and counted as failed."""
 
@@ -114,10 +120,9 @@ def fetch_tools(tally: Tally, *, long: bool) -> None:
         say(f"{error}; what needs these programs is left out.")
     missing = [name for name in tools.PACKAGES if tools.find(name) is None]
     tally.left_out += [f"{name}: judges its files in deploy/" for name in missing]
-    if long and shutil.which("mmdebstrap") is None:
-        tally.left_out.append(
-            "mmdebstrap: builds the container's root file system (apt-get install mmdebstrap)"
-        )
+    for name, use in LONG_TOOLS.items() if long else ():
+        if shutil.which(name) is None:
+            tally.left_out.append(f"{name}: {use} (apt-get install {name})")
 
 
 def step(

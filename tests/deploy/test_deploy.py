@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -189,10 +191,66 @@ def test_the_settings_that_are_shipped_can_be_used_and_fit_the_other_files() -> 
         f"proxy_bind {config.listen.trusted_proxies[0].removesuffix('/32')};"
         in (DEPLOY / "nginx.conf").read_text()
     )
-    assert f"reverse_proxy 127.0.0.1:{port} " in (DEPLOY / "Caddyfile").read_text()
+    assert f"reverse_proxy {{$AMANAT_RELAY:127.0.0.1:{port}}} " in (DEPLOY / "Caddyfile").read_text()
     assert f"127.0.0.1:{port}" in (DEPLOY / "torrc").read_text()
     text = (DEPLOY / UNIT).read_text()
     assert f"SocketBindAllow=tcp:{port}" in text
     assert f"SocketBindAllow=tcp:{config.operator.port}" in text
     assert config.store_directory.is_relative_to("/var/lib/amanat")
     assert config.therapists.admission == "token"
+
+
+# -- containers ----------------------------------------------------------------------------------------------
+
+
+def test_compose_takes_its_file_and_no_spoilt_one(tmp_path: Path) -> None:
+    compose = Tool("docker-compose")
+    for name in ("compose.yaml", "Containerfile", "Caddyfile", "compose-config.toml"):
+        shutil.copy(DEPLOY / name, tmp_path / name)
+    path = tmp_path / "compose.yaml"
+    done = compose.run("-f", str(path), "config", "-q")
+    assert (done.returncode, done.stdout) == (0, "")
+    path.write_text(path.read_text().replace("cap_drop:", "cap_dropp:"))
+    done = compose.run("-f", str(path), "config", "-q")
+    assert done.returncode != 0
+    assert "cap_dropp" in done.stdout
+
+
+def test_the_settings_of_the_container_fit_its_network() -> None:
+    config = load(DEPLOY / "compose-config.toml")
+    text = (DEPLOY / "compose.yaml").read_text()
+    assert f"ipv4_address: {config.listen.host}\n" in text
+    assert f'AMANAT_RELAY: "{config.listen.host}:{config.listen.port}"' in text
+    assert f"ipv4_address: {config.listen.trusted_proxies[0].removesuffix('/32')}\n" in text
+    assert config.therapists.admission == "token"
+    assert "driver: none" in text
+
+
+@pytest.mark.long
+def test_the_root_file_system_is_built_and_its_relay_starts(tmp_path: Path) -> None:
+    if shutil.which("mmdebstrap") is None or os.geteuid() != 0:
+        pytest.skip("needs mmdebstrap and root")
+    image, root = tmp_path / "image.tar", tmp_path / "root"
+    build = [str(DEPLOY / "build-image"), str(image)]
+    subprocess.run(build, env={**os.environ, "PYTHON": sys.executable}, timeout=1_200, check=True)
+    root.mkdir()
+    subprocess.run(["tar", "-C", str(root), "-xf", str(image)], check=True)
+    held = {
+        path.relative_to(root / "opt/amanat/lib").as_posix()
+        for path in (root / "opt/amanat/lib").rglob("*.py")
+    }
+    ours = {name for name in held if name.startswith(("crypto/", "keys/", "clients/"))}
+    assert ours == {"crypto/__init__.py", "crypto/codec.py", "keys/__init__.py", "keys/signing.py"}
+    shutil.copy(DEPLOY / "config.toml", root / "etc/amanat/config.toml")
+    inside = ["chroot", "--userspec=10001:10001", str(root), "/opt/amanat/bin/amanat-relay"]
+    inside += ["--config", "/etc/amanat/config.toml"]
+    subprocess.run([*inside, "init"], timeout=60, check=True)
+    relay = subprocess.Popen([*inside, "--port", "0"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert relay.stdout is not None
+        address = relay.stdout.readline().split()[-1]
+        with urllib.request.urlopen(f"{address}/v1/health", timeout=30) as answer:
+            assert answer.read() == b"ok\n"
+    finally:
+        relay.terminate()
+        assert relay.wait(30) == 0

@@ -89,8 +89,8 @@ def caddyfile(
         (DEPLOY / "Caddyfile").read_text(),
         {
             "\tadmin off\n": f"\tadmin off\n\thttp_port {plain_port}\n\tauto_https disable_redirects\n",
-            "relay.example {": f"https://127.0.0.1:{port} {{\n\ttls {certificate} {key}",
-            "127.0.0.1:8440": f"127.0.0.1:{relay_port}",
+            "{$AMANAT_HOST:relay.example} {": f"https://127.0.0.1:{port} {{\n\ttls {certificate} {key}",
+            "{$AMANAT_RELAY:127.0.0.1:8440}": f"127.0.0.1:{relay_port}",
         },
     )
     path = folder / "Caddyfile"
