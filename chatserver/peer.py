@@ -132,6 +132,7 @@ class Peer:
             self.relay.peers.discard(self)
             self.channels.leave()
             self.inbox.leave()
+        self.sender.flush()
         await self._socket.close(1000)
 
     async def _read(self) -> None:

@@ -48,6 +48,19 @@ _KINDS: Final = {
 }
 
 
+def websocket_response() -> web.WebSocketResponse:
+    """The relay's end of a WebSocket, before its handshake."""
+    return web.WebSocketResponse(
+        protocols=(limits.SUBPROTOCOL,),
+        compress=False,
+        autoping=False,
+        autoclose=False,  # the answers to what came before a CLOSE go out before ours
+        timeout=CLOSE_SECONDS,
+        max_msg_size=MAX_MESSAGE_BYTES,
+        decode_text=False,
+    )
+
+
 class AiohttpSocket:
     """A `chatserver.peer.Socket` on aiohttp's WebSocket."""
 
@@ -73,11 +86,17 @@ class AiohttpSocket:
         await self._writer.drain()
 
     async def close(self, code: int) -> None:
-        """Close in order; a connection that is lost is closed."""
+        """Close in order; a connection that is lost is closed.
+
+        Who does not read what is still on its way loses it after CLOSE_SECONDS: a closed connection counts
+        against no limit any more, so it may hold nothing.
+        """
         try:
-            await self._socket.close(code=code)
+            await self._socket.close(code=code, drain=False)
         except OSError:
             return
+        finally:
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
 
 
 class Door:
@@ -208,14 +227,7 @@ class RelayServer:
         return self.relay.address_of(request.remote or "", request.headers.getall("X-Forwarded-For", []))
 
     async def _websocket(self, request: web.BaseRequest, transport: asyncio.Transport) -> web.StreamResponse:
-        response = web.WebSocketResponse(
-            protocols=(limits.SUBPROTOCOL,),
-            compress=False,
-            autoping=False,
-            timeout=CLOSE_SECONDS,
-            max_msg_size=MAX_MESSAGE_BYTES,
-            decode_text=False,
-        )
+        response = websocket_response()
         ready = response.can_prepare(request)
         if not ready or ready.protocol != limits.SUBPROTOCOL:
             return _answer(400)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import websockets
 
+from chatserver import server
 from chatserver.config import parse
 from chatserver.store.errors import StoreError
 from chatserver.store.memory import MemoryStore
@@ -32,6 +33,7 @@ from chatserver.wire.errors import ErrorCode
 from chatserver.wire.ids import channel_id, inbox_challenge_content
 from chatserver.wire.limits import MAX_FRAME_BYTES, SUBPROTOCOL
 from keys import signing
+from support.raw_websocket import CLOSE, frame
 from support.relay import (
     LIVE,
     PATIENCE_SECONDS,
@@ -228,6 +230,29 @@ async def test_a_slow_reader_is_fed_no_further_and_then_disconnected() -> None:
             await until(lambda: peer not in running.relay.peers)
             raw.close()
         await alice.attached(K, ALICE)
+
+
+@pytest.mark.asyncio
+async def test_who_closes_without_reading_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a closed connection counts against no limit, so it must not wait for long."""
+    monkeypatch.setattr(server, "CLOSE_SECONDS", 0.2)
+    async with running_relay() as running:
+        await fill(running, 1_000)
+        raw = raw_socket()
+        raw.connect(("127.0.0.1", running.port))
+        raw.setblocking(False)
+        async with running.socket(sock=raw, max_queue=1) as slow:
+            client = Client(slow)
+            await client.greet()
+            await client.attached(K, BOB)
+            (peer,) = running.relay.peers
+            await until(lambda: peer.sender.blocked)
+            transport = peer.sender._transport
+            assert transport.get_write_buffer_size() > 0
+            slow.transport.write(frame(CLOSE, b"\x03\xe8"))
+            await until(lambda: not running.relay.peers)
+            await until(lambda: transport.get_write_buffer_size() == 0)
+            raw.close()
 
 
 @pytest.mark.asyncio
