@@ -46,6 +46,8 @@ from crypto.ratchet_tree import from_ratchet_tree
 from crypto.rfc9420.full_group import CommitFollowed, FullGroup
 from crypto.rfc9420.make import CommitOptions
 from crypto.rfc9420.messages import protect, sign_content
+from crypto.rfc9420.psks import PSKS_MAGIC, PskStore
+from crypto.rfc9420.state_codec import FULL_MAGIC
 from crypto.secret_tree import RatchetType
 from crypto.tree_math import LeafIndex
 from crypto.tree_validation import check_tree
@@ -274,19 +276,20 @@ def _full_pair() -> tuple[FullGroup, FullGroup]:
     return first.group, second.group
 
 
-def _twin(group: FullGroup) -> FullGroup:
-    """The same member once more, so that an input changes nothing for the next one."""
-    state = group._state
-    core = replace(state.core, tree=state.core.tree.copy(), secret_tree=state.core.secret_tree.copy())
-    return FullGroup(replace(state, core=core, proposals=dict(state.proposals)))
+def _twins() -> tuple[FullGroup, FullGroup]:
+    """Both members once more, so that an input changes nothing for the next one."""
+    first, second = (FullGroup.from_bytes(group.to_bytes()) for group in _full_pair())
+    return first, second
 
 
 def _full_outsider(data: bytes) -> None:
     """Bytes from the network, of any wire format."""
-    group = _twin(_full_pair()[1])
+    group = _twins()[1]
+    before = group.to_bytes()
     try:
         group.receive(data)
     except REFUSALS:
+        assert group.to_bytes() == before
         return
     raise AssertionError("accepted what nobody sent")
 
@@ -299,7 +302,7 @@ def _full_insider(data: bytes) -> None:
     """
     if not data:
         return
-    sender, receiver = (_twin(group) for group in _full_pair())
+    sender, receiver = _twins()
     wire_format = WireFormat.PUBLIC_MESSAGE if data[0] & 1 else WireFormat.PRIVATE_MESSAGE
     before = receiver.ratchet_tree(), receiver.epoch_authenticator
     try:
@@ -319,6 +322,24 @@ def _full_insider(data: bytes) -> None:
     except (*REFUSALS, StateError):
         pass
     assert (receiver.ratchet_tree(), receiver.epoch_authenticator) == before
+
+
+def _full_state(data: bytes) -> None:
+    """A damaged store of a member with all of RFC 9420, whose digest fits."""
+    try:
+        group = FullGroup.from_bytes(seal_stored(FULL_MAGIC, data))
+    except DAMAGE:
+        return
+    assert FullGroup.from_bytes(group.to_bytes()).to_bytes() == group.to_bytes()
+
+
+def _psk_store(data: bytes) -> None:
+    """Damaged PSKs of a device, whose digest fits."""
+    try:
+        psks = PskStore.from_bytes(seal_stored(PSKS_MAGIC, data))
+    except DAMAGE:
+        return
+    assert PskStore.from_bytes(psks.to_bytes()).to_bytes() == psks.to_bytes()
 
 
 def _forged_commit(sender: FullGroup, content: commit.Commit, wire_format: WireFormat) -> bytes:
@@ -372,6 +393,8 @@ TARGETS: dict[str, Target] = {
     "insider_bytes": _insider_bytes,
     "insider_sender_data": _insider_sender_data,
     "insider_commit": _insider_commit,
+    "full_state": _full_state,
+    "psk_store": _psk_store,
     "full_outsider": _full_outsider,
     "full_insider": _full_insider,
     "predicate": _predicate,
@@ -420,13 +443,17 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "proposal", b"\x00\x03\x00\x00\x00\x01"
     yield "insider_bytes", b"\x00\x04text\x00\x00\x00"
     yield "insider_sender_data", bytes(12) + bytes(48)
-    full, _ = _full_pair()
+    yield "full_state", _body(_full_pair()[0].to_bytes())
+    store = PskStore()
+    store.add_external(b"name", b"psk")
+    store.add_resumption(b"group", 7, b"psk")
+    yield "psk_store", _body(store.to_bytes())
     for wire_format in (WireFormat.PUBLIC_MESSAGE, WireFormat.PRIVATE_MESSAGE):
         options = CommitOptions(wire_format=wire_format)
-        yield "full_outsider", _spoilt(_twin(full).commit(rng=seeded(6), options=options).message)
+        yield "full_outsider", _spoilt(_twins()[0].commit(rng=seeded(6), options=options).message)
         remove = Remove(removed=LeafIndex(0))
-        yield "full_outsider", _spoilt(_twin(full).propose(remove, rng=seeded(6), wire_format=wire_format))
-    for proposal in _proposals(full, package):
+        yield "full_outsider", _spoilt(_twins()[0].propose(remove, rng=seeded(6), wire_format=wire_format))
+    for proposal in _proposals(_full_pair()[0], package):
         yield "full_insider", b"\x01" + encode(proposal, proposals.write_proposal)
         committed = commit.Commit(proposals=(proposal,), path=update)
         yield "full_insider", b"\x02" + encode(committed, commit.write_commit)
