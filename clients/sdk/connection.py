@@ -276,11 +276,11 @@ async def _open_socket(relay_url: str) -> WebSocket:
             proxy=None if on_this_machine else True,
         )
     except ssl.SSLCertVerificationError:
-        raise RelayUnreachable(relay_url, CERTIFICATE_REFUSED) from None
+        raise RelayUnreachable(relay_url, CERTIFICATE_REFUSED, refused=True) from None
     except ssl.SSLError:
-        raise RelayUnreachable(relay_url, NO_COMMON_TLS) from None
+        raise RelayUnreachable(relay_url, NO_COMMON_TLS, refused=True) from None
     except ConnectionRefusedError:
-        raise RelayUnreachable(relay_url, "nothing listens there") from None
+        raise RelayUnreachable(relay_url, "nothing listens there", refused=True) from None
     except OSError:
         raise RelayUnreachable(relay_url, "no way to that address") from None
     except (InvalidHandshake, InvalidURI, ConnectionClosed, ValueError, EOFError):

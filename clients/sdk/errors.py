@@ -145,11 +145,18 @@ class TimedOut(AmanatError):
 
 
 class RelayUnreachable(AmanatError):
-    """No connection to the relay."""
+    """No connection to the relay.
+
+    Attributes:
+        refused: That was an answer (nothing listens there, its certificate is no good), not silence; waiting
+            a few seconds longer would hardly change it.
+    """
 
     exit_code = ExitCode.RELAY_UNREACHABLE
+    refused = False
 
-    def __init__(self, url: str, why: str = "") -> None:
+    def __init__(self, url: str, why: str = "", *, refused: bool = False) -> None:
+        self.refused = refused
         detail = f" ({why})" if why else ""
         super().__init__(f"The relay at {url} cannot be reached{detail}; nothing is lost, try again later.")
 

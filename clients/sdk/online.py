@@ -45,6 +45,9 @@ from keys.vault import VaultError
 
 FIRST_CONNECTION_SECONDS: Final = 8.0
 """If nothing has answered by then, nobody waits longer for the first connection."""
+REFUSED_SECONDS: Final = 1.5
+"""If the relay's machine answers that nothing listens there, nobody waits longer than this (a relay that is
+just starting anew gets one or two more tries). `events`, and with it the app, goes on trying."""
 LOOK_AGAIN_SECONDS: Final = 0.25
 SECOND_LOOK_SECONDS: Final = 0.02
 QUIET_LOOKS: Final = 2
@@ -168,8 +171,17 @@ class Online:
             raise self._engine.inbox_trouble
 
     async def _wait_connected(self, timeout_seconds: float) -> None:
-        patience = min(timeout_seconds, FIRST_CONNECTION_SECONDS)
-        if not await self._until(lambda: self._engine.connection is not None, patience):
+        engine, loop = self._engine, asyncio.get_running_loop()
+        begun, failures_before = loop.time(), engine.attempts_failed
+
+        def decided() -> bool:
+            trouble = engine.trouble
+            said_no = isinstance(trouble, RelayUnreachable) and trouble.refused
+            asked = engine.attempts_failed > failures_before and loop.time() - begun >= REFUSED_SECONDS
+            return engine.connection is not None or (said_no and asked)
+
+        await self._until(decided, min(timeout_seconds, FIRST_CONNECTION_SECONDS))
+        if engine.connection is None:
             raise self._trouble()
 
     def _trouble(self) -> AmanatError:

@@ -30,7 +30,8 @@ from clients.sdk.errors import (
     UsageError,
     WrongRole,
 )
-from clients.sdk.model import LinePhase, MessageArrived, MessageState, OfferState, Role
+from clients.sdk.model import ConnectionState, LinePhase, MessageArrived, MessageState, OfferState, Role
+from clients.sdk.online import FIRST_CONNECTION_SECONDS
 from crypto.suites import PRODUCT
 from keys.certificates import UtcDay
 from keys.invitations import parse_link
@@ -443,6 +444,13 @@ async def test_a_relay_that_is_not_there_and_one_that_is_none(tmp_path: Path) ->
     async with nobody.online():
         with pytest.raises(RelayUnreachable, match="nothing listens"):
             await nobody.wait_online(1.0)
+        # a one-shot command does not wait for what was refused; the connection itself is tried again
+        for ask in (nobody.settle, nobody.wait_online):
+            begun = asyncio.get_running_loop().time()
+            with pytest.raises(RelayUnreachable, match="nothing listens"):
+                await ask(30.0)
+            assert asyncio.get_running_loop().time() - begun < FIRST_CONNECTION_SECONDS / 2
+        assert nobody.connection_state is ConnectionState.WAITING
     nobody.close()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
