@@ -118,10 +118,14 @@ def _resolve(context: Context, arguments: argparse.Namespace) -> int:
         if arguments.different:
             context.confirm(f"This ends the line {arguments.line!r}; its texts stay on this device.")
         device.resolve(arguments.line, same=arguments.same)
-    if arguments.same:
-        context.print("Noted. The line comes back once, when both devices are connected.")
-    else:
-        context.print("The line has ended. Do not trust what came over it last; meet, and make a new one.")
+        line = device.line(arguments.line)
+    context.result(
+        {"line": line.name, "same": arguments.same, "phase": line.phase.value},
+        "Noted. The line comes back once, when both devices are connected."
+        if arguments.same
+        else "The line has ended. Do not trust what came over it last; meet, and make a new one.",
+        as_json=arguments.json,
+    )
     return ExitCode.OK
 
 
@@ -160,5 +164,6 @@ COMMANDS: Final = (
         run=_resolve,
         add_arguments=_resolve_arguments,
         exit_codes=offline_codes(),
+        json=True,
     ),
 )

@@ -137,6 +137,13 @@ class Context:
         text = json.dumps(value, ensure_ascii=False)
         self.print(_C1_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
+    def result(self, value: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+        """The result of a command that has one: an object for a program, or a sentence for a person."""
+        if as_json:
+            self.print_json(value)
+        else:
+            self.print(sentence)
+
     def note(self, sentence: str) -> None:
         """Something for the person that is no result."""
         print(sentence, file=self.err, flush=True)

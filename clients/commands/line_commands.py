@@ -291,7 +291,7 @@ def _end_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _end(context: Context, arguments: argparse.Namespace) -> int:
-    async def end() -> AmanatError | None:
+    async def end() -> tuple[LineSummary, AmanatError | None]:
         with closing(context.open_device()) as device:
             line = device.line(arguments.line)
             if line.undelivered:
@@ -305,11 +305,20 @@ def _end(context: Context, arguments: argparse.Namespace) -> int:
                 async with device.online():
                     await device.settle(_SETTLE_SECONDS)
             except AmanatError as error:
-                return error
-            return None
+                return device.line(line.name), error
+            return device.line(line.name), None
 
-    trouble = asyncio.run(end())
-    context.print("The line is ended on this device.")
+    line, trouble = asyncio.run(end())
+    context.result(
+        {
+            "line": line.name,
+            "phase": line.phase.value,
+            "relay_reached": trouble is None,
+            "texts_deleted": arguments.delete,
+        },
+        "The line is ended on this device.",
+        as_json=arguments.json,
+    )
     if trouble is not None:
         context.note(f"The other side is told with the next connection. {trouble.sentence}")
     return ExitCode.OK
@@ -362,5 +371,6 @@ COMMANDS: Final = (
         run=_end,
         add_arguments=_end_arguments,
         exit_codes=offline_codes(),
+        json=True,
     ),
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
+from clients.commands.alarm_command import note_alarms
 from clients.commands.command import Command, add_line_argument, offline_codes, online_codes
 from clients.commands.context import Context
 from clients.commands.times import FORMS, format_time, parse_time
@@ -38,6 +39,7 @@ def _change(
                     await device.settle(_SETTLE_SECONDS)
             except AmanatError as error:
                 context.note(f"It goes out with the next connection. {error.sentence}")
+            note_alarms(context, device.tell_new_alarms(device.line(name).name))
             return changed
 
     return asyncio.run(work())
@@ -90,23 +92,31 @@ def _find(device: Device, line: LineName, short_id: str) -> str:
     return found[0]
 
 
+def _answer(
+    context: Context, arguments: argparse.Namespace, answer: Callable[[Device, LineName, str], None]
+) -> Offer:
+    """Do something with the appointment that the person named, and show what became of it."""
+
+    def change(device: Device, line: LineName) -> Offer | None:
+        offer_id = _find(device, line, arguments.id)
+        answer(device, line, offer_id)
+        return next((offer for offer in device.offers(line) if offer.offer_id == offer_id), None)
+
+    offer = _change(context, arguments.line, change)
+    if offer is None:
+        raise UnknownOffer
+    return offer
+
+
 def _cancel(context: Context, arguments: argparse.Namespace) -> int:
-    _change(
-        context,
-        arguments.line,
-        lambda device, line: device.cancel_offer(line, _find(device, line, arguments.id)),
-    )
-    context.print("The appointment is cancelled.")
+    offer = _answer(context, arguments, lambda device, line, offer_id: device.cancel_offer(line, offer_id))
+    context.result(_as_json(offer), "The appointment is cancelled.", as_json=arguments.json)
     return ExitCode.OK
 
 
 def _decline(context: Context, arguments: argparse.Namespace) -> int:
-    _change(
-        context,
-        arguments.line,
-        lambda device, line: device.decline_offer(line, _find(device, line, arguments.id)),
-    )
-    context.print("The appointment is declined.")
+    offer = _answer(context, arguments, lambda device, line, offer_id: device.decline_offer(line, offer_id))
+    context.result(_as_json(offer), "The appointment is declined.", as_json=arguments.json)
     return ExitCode.OK
 
 
@@ -132,13 +142,15 @@ COMMANDS: Final = (
         help="therapist: cancel an appointment",
         run=_cancel,
         add_arguments=_id_arguments,
-        exit_codes=online_codes(),
+        exit_codes=online_codes(ExitCode.DECISION_NEEDED),
+        json=True,
     ),
     Command(
         name="decline",
         help="client: decline an appointment",
         run=_decline,
         add_arguments=_id_arguments,
-        exit_codes=online_codes(),
+        exit_codes=online_codes(ExitCode.DECISION_NEEDED),
+        json=True,
     ),
 )

@@ -92,11 +92,14 @@ def _init(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def _passphrase(context: Context, arguments: argparse.Namespace) -> int:
-    del arguments
     old = context.passphrase("Passphrase until now: ")
     new = context.new_passphrase(variable=NEW_PASSPHRASE_FILE)
     context.device_class().change_passphrase(context.home, old, new)
-    context.print("The passphrase is changed; the old one opens nothing any more.")
+    context.result(
+        {"home": str(context.home), "changed": True},
+        "The passphrase is changed; the old one opens nothing any more.",
+        as_json=arguments.json,
+    )
     return ExitCode.OK
 
 
@@ -110,7 +113,12 @@ def _export(context: Context, arguments: argparse.Namespace) -> int:
             variable=EXPORT_PASSPHRASE_FILE, what="Choose a passphrase for the export"
         )
         device.export_to(arguments.file, passphrase)
-    context.print(f"Exported to {arguments.file}; keep it as carefully as the device itself.")
+        names = [line.name for line in device.lines()]
+    context.result(
+        {"file": str(arguments.file), "bytes": arguments.file.stat().st_size, "lines": names},
+        f"Exported to {arguments.file}; keep it as carefully as the device itself.",
+        as_json=arguments.json,
+    )
     return ExitCode.OK
 
 
@@ -141,13 +149,14 @@ def _import(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def _wipe(context: Context, arguments: argparse.Namespace) -> int:
-    del arguments
     context.confirm(
         f"This destroys the vault in {context.home}: keys, lines and texts. The other side is not told.",
         word="wipe",
     )
     context.device_class().wipe(context.home)
-    context.print("The vault is destroyed.")
+    context.result(
+        {"home": str(context.home), "wiped": True}, "The vault is destroyed.", as_json=arguments.json
+    )
     return ExitCode.OK
 
 
@@ -169,6 +178,7 @@ COMMANDS: Final = (
         "Without a terminal the new one is read from the file named in AMANAT_NEW_PASSPHRASE_FILE.",
         run=_passphrase,
         exit_codes=offline_codes(),
+        json=True,
     ),
     Command(
         name="export",
@@ -179,6 +189,7 @@ COMMANDS: Final = (
         run=_export,
         add_arguments=_file_argument,
         exit_codes=offline_codes(),
+        json=True,
     ),
     Command(
         name="import",
@@ -197,5 +208,6 @@ COMMANDS: Final = (
         "The other side is not told: end a line first (`amanat end`) where it should be.",
         run=_wipe,
         exit_codes=(ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE, ExitCode.VAULT_TROUBLE),
+        json=True,
     ),
 )
