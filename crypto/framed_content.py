@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from crypto.code_points import ProtocolVersion
-from crypto.codec import CodecError, Reader, Writer
+from crypto.codec import CodecError, Reader, Writer, encode, encode_opaque
 from crypto.commit import Commit, read_commit, write_commit
 from crypto.errors import StateError, ValidationError
 from crypto.labels import sign_with_label, verify_with_label
@@ -212,10 +212,22 @@ def read_framed_content(reader: Reader) -> FramedContent:
 
 def write_framed_content(writer: Writer, content: FramedContent) -> None:
     """Append a FramedContent."""
-    writer.opaque(content.group_id).u64(content.epoch)
-    write_sender(writer, content.sender)
-    writer.opaque(content.authenticated_data).u8(content.content_type)
-    write_content(writer, content.content)
+    writer.raw(_encode_framed_content(content))
+
+
+def _encode_framed_content(content: FramedContent) -> bytes:
+    """FramedContent, in one piece: this is under the signature of each message."""
+    body = content.content
+    return b"".join(
+        (
+            encode_opaque(content.group_id),
+            content.epoch.to_bytes(8, "big"),
+            encode(content.sender, write_sender),
+            encode_opaque(content.authenticated_data),
+            content.content_type.to_bytes(1, "big"),
+            encode_opaque(body) if isinstance(body, bytes) else encode(body, write_content),
+        )
+    )
 
 
 def read_auth_data(reader: Reader, content_type: ContentType) -> FramedContentAuthData:
@@ -284,13 +296,13 @@ def framed_content_tbs(wire_format: WireFormat, content: FramedContent, group_co
     Raises:
         StateError: The sender's signature covers the GroupContext, and there is none.
     """
-    writer = Writer().u16(ProtocolVersion.MLS10).u16(wire_format)
-    write_framed_content(writer, content)
+    context = b""
     if content.sender.sender_type in CONTEXT_SENDERS:
         if group_context is None:
             raise StateError("the signature of this sender covers the group context")
-        writer.raw(group_context)
-    return writer.to_bytes()
+        context = group_context
+    head = ProtocolVersion.MLS10.to_bytes(2, "big") + wire_format.to_bytes(2, "big")
+    return b"".join((head, _encode_framed_content(content), context))
 
 
 def sign_framed_content(

@@ -25,12 +25,18 @@ def _prefixed(label: str) -> bytes:
 
 def _labelled(label: str, content: bytes) -> bytes:
     """``struct { opaque label<V>; opaque content<V>; }`` with the prefix put in front of the label."""
-    return _prefixed(label) + encode_length(len(content)) + content
+    return b"".join((_prefixed(label), encode_length(len(content)), content))
+
+
+@cache
+def _kdf_label_head(label: str, length: int) -> bytes:
+    """``uint16 length; opaque label<V>;`` of KDFLabel: labels and lengths are few and no secrets."""
+    return length.to_bytes(2, "big") + _prefixed(label)
 
 
 def expand_with_label(suite: CipherSuite, secret: bytes, label: str, context: bytes, length: int) -> bytes:
     """ExpandWithLabel (section 8): ``length`` bytes."""
-    return suite.expand(secret, length.to_bytes(2, "big") + _labelled(label, context), length)
+    return suite.expand(secret, _kdf_label_head(label, length) + encode_opaque(context), length)
 
 
 def derive_secret(suite: CipherSuite, secret: bytes, label: str) -> bytes:

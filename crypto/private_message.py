@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from crypto.codec import CodecError, Reader, Writer, decode
+from crypto.codec import CodecError, Reader, Writer, decode, encode_opaque
 from crypto.dhkem import Rng
 from crypto.errors import StateError
 from crypto.framed_content import (
@@ -111,14 +111,14 @@ def sender_data_key_nonce(
     return key, nonce
 
 
-def _sender_data_aad(group_id: bytes, epoch: int, content_type: ContentType) -> Writer:
+def _sender_data_aad(group_id: bytes, epoch: int, content_type: ContentType) -> bytes:
     """``struct { opaque group_id<V>; uint64 epoch; ContentType content_type; } SenderDataAAD;``."""
-    return Writer().opaque(group_id).u64(epoch).u8(content_type)
+    return encode_opaque(group_id) + epoch.to_bytes(8, "big") + content_type.to_bytes(1, "big")
 
 
 def _content_aad(group_id: bytes, epoch: int, content_type: ContentType, authenticated_data: bytes) -> bytes:
     """PrivateContentAAD: SenderDataAAD and ``opaque authenticated_data<V>``."""
-    return _sender_data_aad(group_id, epoch, content_type).opaque(authenticated_data).to_bytes()
+    return _sender_data_aad(group_id, epoch, content_type) + encode_opaque(authenticated_data)
 
 
 def _guarded(nonce: bytes, reuse_guard: bytes) -> bytes:
@@ -169,7 +169,7 @@ def protect_private(
     ciphertext = suite.aead_seal(key.key, _guarded(key.nonce, reuse_guard), aad, inner.to_bytes())
     sender_data = Writer().u32(leaf).u32(key.generation).raw(reuse_guard).to_bytes()
     data_key, data_nonce = sender_data_key_nonce(suite, sender_data_secret, ciphertext)
-    data_aad = _sender_data_aad(content.group_id, content.epoch, kind).to_bytes()
+    data_aad = _sender_data_aad(content.group_id, content.epoch, kind)
     return PrivateMessage(
         group_id=content.group_id,
         epoch=content.epoch,
@@ -188,7 +188,7 @@ def open_sender_data(suite: CipherSuite, message: PrivateMessage, sender_data_se
         CodecError: It was, and is malformed.
     """
     key, nonce = sender_data_key_nonce(suite, sender_data_secret, message.ciphertext)
-    aad = _sender_data_aad(message.group_id, message.epoch, message.content_type).to_bytes()
+    aad = _sender_data_aad(message.group_id, message.epoch, message.content_type)
     return decode(suite.aead_open(key, nonce, aad, message.encrypted_sender_data), _read_sender_data)
 
 
