@@ -71,8 +71,8 @@ def run(target: str, seconds: int) -> bool:
 def merge(target: str) -> None:
     """Add to a corpus what adds coverage, from the smallest to the largest, within the limits above."""
     corpus, chosen = CORPUS / target, FOUND / f"{target}-merged"
-    chosen.mkdir(parents=True, exist_ok=True)
-    (FOUND / target).mkdir(parents=True, exist_ok=True)
+    for folder in (corpus, chosen, FOUND / target):
+        folder.mkdir(parents=True, exist_ok=True)
     for old in chosen.iterdir():
         old.unlink()
     folders = [str(chosen), str(corpus), str(FOUND / target)]

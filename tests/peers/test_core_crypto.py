@@ -156,7 +156,7 @@ def life(bridge: Bridge, code: int, epochs: int) -> None:
 
 
 def test_some_random_epochs(core: Bridge) -> None:
-    life(core, 1, 20)
+    life(core, 1, 12)
 
 
 @pytest.mark.long
