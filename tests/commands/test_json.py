@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from clients.commands.command import EXIT_CODE_MEANINGS
 from clients.commands.main import COMMANDS, build_parser
 from clients.sdk.errors import RelayUnreachable
 from clients.sdk.model import LinePhase, Offer, OfferState, Role
@@ -84,3 +85,9 @@ def test_a_failure_prints_no_json(world: Any) -> None:
     assert world.out == ""
     with pytest.raises(json.JSONDecodeError):
         json.loads(world.out)
+
+
+def test_the_readme_lists_the_exit_codes() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for code, meaning in EXIT_CODE_MEANINGS.items():
+        assert f"| {code:d} | {meaning} |" in readme
