@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import lru_cache
 
 from crypto.codec import CodecError, Reader, Writer, encode, encode_opaque
 from crypto.credentials import Credential, read_credential, write_credential
@@ -179,9 +180,23 @@ def verify_leaf_signature(
 def read_capabilities(reader: Reader) -> Capabilities:
     """Read Capabilities.
 
+    Members of a group mostly have the same: equal ones are decoded once and are one object in memory.
+
     Raises:
         CodecError: Malformed.
     """
+    start = reader.offset
+    for _ in range(5):
+        reader.opaque()
+    try:
+        return _decode_capabilities(reader.since(start))
+    except CodecError as error:
+        raise CodecError(start + error.offset, error.reason) from None
+
+
+@lru_cache(maxsize=64)
+def _decode_capabilities(encoded: bytes) -> Capabilities:
+    reader = Reader(encoded)
     return Capabilities(
         versions=read_code_points(reader),
         cipher_suites=read_code_points(reader),
