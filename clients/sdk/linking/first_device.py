@@ -205,13 +205,13 @@ class FirstDevice:
         line = load_sibling_line(tx, sibling.sibling_id, message.line_id)
         if line.device_key and (line.device_key, line.device_id) != (message.device_key, message.device_id):
             return  # a device has one key in a line, for good
+        if not line.device_key:
+            line.asked_at = 0.0  # now it can have its certificate
         line.device_key, line.device_id = message.device_key, message.device_id
         if message.joined:
             line.joined, line.key_package = True, b""
         elif message.key_package:
             line.key_package = message.key_package
-        else:
-            line.asked_at = 0.0  # it wants its certificate
         save_sibling_line(tx, sibling.sibling_id, line)
 
     def take_welcome(self, line_id: bytes, effect: WelcomeReady) -> None:
@@ -294,7 +294,8 @@ class FirstDevice:
             if len(view.members) >= MAX_LEAVES:
                 return
             if line.key_package and not self._usable(line, now):
-                line.key_package, line.asked_at = b"", 0.0
+                line.key_package = b""  # asked for again, but never more than once a day
+                save_sibling_line(tx, sibling.sibling_id, line)
             if not line.key_package:
                 if not line.asked_at or now >= line.asked_at + ASK_AGAIN_SECONDS:
                     line.asked_at = now

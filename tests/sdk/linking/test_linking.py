@@ -18,6 +18,8 @@ from clients.sdk.records import LinkPhase
 from crypto.errors import StateError
 from keys.certificates import DeviceCertificate, DeviceRole
 from keys.linking import parse_code
+from keys.vault import VaultTransaction
+from support.contact_world import ContactWorld
 from support.fake_relay import Connection
 from support.link_world import Host, LinkWorld
 
@@ -466,11 +468,11 @@ def test_r16_a_line_that_is_not_the_announced_one_is_not_joined(
     phone.connect()
     take = phone.desk.linked.take_link
 
-    def tampering(tx: object, data: bytes, now: float) -> None:
+    def tampering(tx: VaultTransaction, data: bytes, now: float) -> None:
         message = wire.decode_link_message(data)
         if isinstance(message, wire.Line) and message.welcome:
             data = wire.encode_link_message(replace(message, **change(message)))  # type: ignore[arg-type]  # by name
-        take(tx, data, now)  # type: ignore[arg-type]  # a transaction
+        take(tx, data, now)
 
     phone.desk.linked.take_link = tampering  # type: ignore[method-assign]  # on purpose
     world.read(world.client, world.code(phone))
@@ -483,3 +485,31 @@ def test_r16_a_line_that_is_not_the_announced_one_is_not_joined(
 def test_the_codes_of_the_world_are_those_of_people(world: LinkWorld) -> None:
     code = world.code(world.new_device("phone"))
     assert parse_code(code.text) == code
+
+
+def test_r14_a_key_package_that_is_not_the_linked_devices_own_is_not_added(world: LinkWorld) -> None:
+    """A linked device that hands in the KeyPackage of a stranger, whom it would bring into the line."""
+    phone = world.new_device("phone")
+    phone.connect()
+    other = ContactWorld(seed=9)
+    stranger = other.contact().key_packages[0]
+    take = world.client.desk.first.take_link
+
+    def swapping(sibling_id: bytes) -> mailbox.Take:
+        inner = take(sibling_id)
+
+        def swapped(tx: VaultTransaction, data: bytes, now: float) -> None:
+            message = wire.decode_link_message(data)
+            if isinstance(message, wire.Answer) and message.key_package:
+                data = wire.encode_link_message(replace(message, key_package=stranger))
+            inner(tx, data, now)
+
+        return swapped
+
+    world.client.desk.first.take_link = swapping  # type: ignore[method-assign]  # on purpose
+    world.read(world.client, world.code(phone))
+    phone.desk.work(world.now)
+    world.settle()
+    assert [host.leaves for host in (world.client, world.therapist)] == [2, 2]
+    (line,) = world.client.lines_of("phone")
+    assert (line.key_package, line.joined) == (b"", False)
