@@ -24,6 +24,7 @@ from keys.memory_vault import MemoryVault, VaultSnapshot
 from simulation.wire import Assembler, RelaySocket, Stream, framed
 
 if TYPE_CHECKING:
+    from simulation.sessions import Side
     from simulation.world import World
 
 LINE = b"line-id-16-bytes"
@@ -59,10 +60,11 @@ class DyingDriver(LineDriver):
 class Line:
     """One connection of a device: the client's machine, and the two streams below it."""
 
-    def __init__(self, device: SimDevice, number: int) -> None:
-        world = device.world
-        dice = random.Random(f"{world.seed}/link/{device.name}/{number}")
-        self.name = f"{device.name}#{number}"
+    def __init__(self, owner: SimDevice | Side, number: int) -> None:
+        world, device = owner.world, owner.device
+        dice = random.Random(f"{world.seed}/link/{owner.name}/{number}")
+        self.name = f"{owner.name}#{number}"
+        self.owner = owner
         self.machine = ClientConnection()
         self.alive = True
         self.device = device
@@ -108,7 +110,7 @@ class Line:
                 self.device.world.story(self.device.name, "hangs up on a relay that breaks the protocol")
                 self.cut("protocol")
                 return
-            self.device.frame(self, frame)
+            self.owner.frame(self, frame)
 
     def cut(self, why: str) -> None:
         """The connection ends for both; of what is on its way some bytes arrive."""
@@ -123,7 +125,7 @@ class Line:
         if not self.socket.dead:
             self.socket.hang_up()
             world.relay.turn()
-        self.device.disconnected(self)
+        self.owner.disconnected(self)
 
 
 class SimDevice:
@@ -168,6 +170,11 @@ class SimDevice:
         self._owned: set[int] = set()
 
     # -- the process
+
+    @property
+    def device(self) -> SimDevice:
+        """Itself: a line belongs to a device or to a session of one."""
+        return self
 
     @property
     def now(self) -> float:

@@ -16,7 +16,7 @@ from clients.sdk.line import events as e
 from clients.sdk.line.payloads import TextTooLong
 from crypto.errors import StateError
 from keys.memory_vault import MemoryVault
-from simulation import malice
+from simulation import malice, sessions
 from simulation.device import CrashPlan, SimDevice
 from simulation.mischief import LIES, Lie
 from simulation.world import DAY, World
@@ -352,4 +352,11 @@ GHOSTS: Final[dict[str, tuple[int, Act]]] = {
     "add-device": (4, add_device),
     "remove-device": (4, remove_device),
     "haunt": (4, haunt),
+}
+SESSIONS: Final[dict[str, tuple[int, Act]]] = {
+    "session": (12, sessions.begin),
+    "session-say": (30, sessions.say),
+    "session-end": (3, sessions.end),
+    "session-breaks": (6, sessions.breaks),
+    "minutes": (12, sessions.minutes),
 }

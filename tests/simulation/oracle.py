@@ -18,6 +18,7 @@ from clients.sdk.line import events as e
 from clients.sdk.line.events import AlarmKind, LinePhase
 from clients.sdk.line.payloads import PayloadKind
 from crypto.errors import StateError
+from simulation import sessions
 from simulation.device import SimDevice
 from simulation.world import DAY, Text, World
 
@@ -97,6 +98,7 @@ def calm_down(world: World) -> None:
     """Faults stop; people do what they are asked to; time passes until everything has settled, or 25 days."""
     world.story("everybody", "faults stop here")
     world.mischief.stop()
+    sessions.close(world)
     world.delays = (0.02, 0.2)
     world.relay.commit_seconds = 0.0
     world.relay.crash_in = None
@@ -162,6 +164,7 @@ def _agreed(world: World) -> str | None:
 def judge(world: World) -> None:
     """The end: nothing lost, doubled, forked; then the relay forgets."""
     check_step(world, thorough=True)
+    sessions.check_vaults(world)
     over = [d for d in world.members() if d.machine.view().phase in OVER]
     if over and not {"end", "malice"} & set(world.happened):
         world.violate("ended", f"{over[0].name}: the line is over, and nobody ended it")

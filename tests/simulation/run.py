@@ -15,8 +15,9 @@ from simulation.watch import AeadWatch, watching
 from simulation.world import Violation, World
 
 PROFILES: Final = (
-    "honest", "honest", "honest", "store", "store", "lying", "lying", "vaults", "malice", "removal", "all",
-)  # fmt: skip
+    *("honest", "honest", "honest", "store", "store", "lying", "lying"),
+    *("vaults", "malice", "removal", "session", "all"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,11 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
     drawn_profile = dice.choice(PROFILES)
     pace = dice.choice([1.0, 20.0, 600.0, 20_000.0])
     profile = profile or drawn_profile
+    pace = min(pace, 4.0) if profile == "session" else pace
     kinds = [(name, weight, act) for name, (weight, act) in faults.USUAL.items()]
     optional = dict(faults.SWITCHED)
     for name, (weight, act) in optional.items():
-        if dice.random() < 0.5:
+        if dice.random() < 0.5 and not (profile == "session" and name in {"absent", "clock"}):
             kinds.append((name, weight * dice.choice([1, 1, 3]), act))
     for group, profiles in (
         (faults.STORE, {"store", "all"}),
@@ -71,6 +73,7 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
         (faults.VAULTS, {"vaults", "all"}),
         (faults.MALICE, {"malice", "all"}),
         (faults.GHOSTS, {"removal", "all"}),
+        (faults.SESSIONS, {"session", "all"}),
     ):
         if profile in profiles:
             kinds += [(name, weight, act) for name, (weight, act) in group.items()]

@@ -39,6 +39,7 @@ from simulation.device import LINE, SimDevice
 from simulation.malice import Ghost
 from simulation.mischief import Mischief
 from simulation.relay_host import RelayHost
+from simulation.sessions import Segment, Side
 from simulation.watch import AeadWatch
 
 DAY: Final = 86_400.0
@@ -109,7 +110,9 @@ class World:
         self.backup: dict[str, Any] | None = None
         self.states_checked = 0
         self.events = 0
-        self.on_control: Callable[[SimDevice, PeopleEffect], None] = lambda device, effect: None
+        self.sides: list[Side] = []
+        self.segments: dict[bytes, Segment] = {}
+        self.session_secrets: list[bytes] = []
         self._needles: dict[bytes, str] = {MARK.encode(): "a text"}
         self._events_digest = hashlib.sha256()
         self._bytes_digest = hashlib.sha256()
@@ -253,6 +256,8 @@ class World:
         """The run is over; every task ends."""
         for device in [*self.devices, *self.twins]:
             device.wants = False
+        for side in self.sides:
+            side.over = True
         self.relay.crash()
         self.relay.close_store()
 
@@ -330,7 +335,9 @@ class World:
             case e.WelcomeReady():
                 self._carry(device, effect)
             case _:
-                self.on_control(device, effect)
+                for side in self.sides:
+                    if side.device is device:
+                        side.on_control(effect)
 
     def _named(self, device_id: bytes) -> str:
         return next((d.name for d in self.devices if d.own.device_id == device_id), "") if device_id else ""
@@ -426,6 +433,9 @@ class World:
         for device in self.devices:
             if device.line is not None:
                 device.line.cut("the relay is gone")
+        for side in self.sides:
+            if side.line is not None:
+                side.line.cut("the relay is gone")
 
     # -- looking
 

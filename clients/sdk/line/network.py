@@ -93,7 +93,12 @@ def _attached_current(step: Step, event: Attached) -> None:
     if not channel.incarnation:
         log.begin(step, event.incarnation)
     elif channel.incarnation != event.incarnation:
+        known = event.incarnation in channel.old_incarnations
         log.lost_state(step, event.incarnation)
+        if (
+            known
+        ):  # an old copy of the relay's store: what was acknowledged then was acknowledged by this vault
+            channel.highest = event.acked
         outbox.lose_all(step)
         receipts.owe(step)  # whoever else reads here must hear that this device does (R9)
     elif event.head < channel.position:

@@ -1,0 +1,186 @@
+"""Proof that the simulator finds things: for each rule a mutant without it, and the seed that shows it.
+
+Usage: ``python tests/simulation/proof.py [--tries N] [PATCH ...]``. Each patch of ``tests/mutants`` is
+applied to a copy of the product; seeds are run against that copy until an invariant breaks. What was found
+stands in ``proof.json`` beside this file, and from it the table in ``docs/SIMULATION.md`` is made
+(``--table`` makes it anew and runs nothing).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+PATCHES = ROOT / "tests" / "mutants"
+RECORD = HERE / "proof.json"
+DOCUMENT = ROOT / "docs" / "SIMULATION.md"
+PRODUCT = ("chatserver", "clients", "crypto", "keys")
+RULES = (*(f"R{number}" for number in range(1, 24)), *(f"S{number}" for number in range(1, 8)))
+USUAL_ORDER = ("honest", "store", "lying", "vaults", "malice", "removal")
+ORDER: dict[str, tuple[str, ...]] = {
+    "R2": ("malice", "honest"),
+    "R8": ("malice", "lying", "honest"),
+    "R9": ("vaults", "store", "lying"),
+    "R10": ("lying", "store"),
+    "R14": ("malice", "removal", "honest"),
+    "R15": ("vaults", "lying", "malice"),
+    "R16": ("removal", "store", "honest"),
+    "R18": ("store", "vaults", "removal", "lying"),
+    "R20": ("malice", "lying"),
+    **{f"S{number}": ("session",) for number in range(1, 8)},
+}
+"""Where the fault that a rule is for happens oftest, first."""
+
+BEGIN, END = "<!-- proof: begin -->", "<!-- proof: end -->"
+
+
+def say(text: str) -> None:
+    """A line for the person who waits, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def rule_of(patch: str) -> str:
+    """``R07-outbox.patch`` is about R7."""
+    found = re.match(r"([A-Z])0*(\d+)", patch)
+    return f"{found[1]}{found[2]}" if found else patch
+
+
+@contextmanager
+def mutated(patch: Path | None) -> Iterator[Path]:
+    """A copy of the product with a patch applied."""
+    with tempfile.TemporaryDirectory() as name:
+        tree = Path(name)
+        for folder in PRODUCT:
+            shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        if patch is not None:
+            run = ["git", "apply", "--include=*.py", str(patch)]
+            subprocess.run(run, cwd=tree, check=True, capture_output=True)
+        yield tree
+
+
+def try_seeds(patch: Path | None, runs: Sequence[tuple[str, int]], *, seconds: float) -> dict[str, Any]:
+    """Run (profile, seed) pairs against a mutant until one breaks an invariant; what came of it."""
+    with mutated(patch) as tree:
+        run = [sys.executable, str(HERE / "proof.py"), "--child", str(tree), json.dumps(list(runs))]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        try:
+            done = subprocess.run(
+                run, capture_output=True, text=True, check=False, timeout=seconds, env=environment
+            )
+        except subprocess.TimeoutExpired:
+            return {"kind": "", "tried": 0, "what": "time is up"}
+    if done.returncode != 0:
+        return {"kind": "does not start", "tried": 0, "what": done.stderr.strip().splitlines()[-1][:200]}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def child(tree: str, runs: Sequence[tuple[str, int]]) -> None:
+    """In the child: our packages come from the copy."""
+    here = {str(ROOT), str(HERE)}
+    sys.path[:] = [tree, str(ROOT / "tests"), *(entry for entry in sys.path if entry not in here)]
+    from simulation.run import plan_of, simulate
+
+    for tried, (profile, seed) in enumerate(runs, start=1):
+        outcome = simulate(plan_of(seed, profile=profile, steps=30))
+        if outcome.kind:
+            found = {
+                "profile": profile,
+                "seed": seed,
+                "kind": outcome.kind,
+                "what": outcome.what,
+                "tried": tried,
+            }
+            say(json.dumps(found))
+            return
+    say(json.dumps({"kind": "", "tried": len(runs), "what": ""}))
+
+
+def runs_for(patch: str, tries: int) -> list[tuple[str, int]]:
+    """Which seeds to try, in which order; none that break an invariant without any mutant."""
+    order = ORDER.get(rule_of(patch), USUAL_ORDER)
+    return [(profile, seed) for seed in range(tries) for profile in order if not _fails_anyway(profile, seed)]
+
+
+@cache
+def _fails_anyway(profile: str, seed: int) -> bool:
+    return bool(try_seeds(None, [(profile, seed)], seconds=300)["kind"])
+
+
+def known() -> dict[str, dict[str, Any]]:
+    """The record."""
+    if not RECORD.is_file():
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(RECORD.read_text(encoding="utf-8"))
+    return found
+
+
+def table() -> str:
+    """The table of docs/SIMULATION.md, a line for each mutant that was tried."""
+    lines = ["| rule | mutant | what is left out | seed | runs until found | invariant that breaks |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    record = known()
+    for name in sorted(record, key=lambda patch: (rule_of(patch)[0], int(rule_of(patch)[1:]), patch)):
+        found = record[name]
+        header = (PATCHES / name).read_text(encoding="utf-8")
+        what = next(line for line in header.splitlines() if line.startswith("# what: "))[8:]
+        seed, tried, kind = "none", f"not in {found['tried']}", found.get("why", "survives")
+        if found["kind"]:
+            seed, tried, kind = f"{found['profile']} {found['seed']}", found["tried"], f"`{found['kind']}`"
+        cells = (rule_of(name), name.removesuffix(".patch"), what, seed, tried, kind)
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def write_table() -> None:
+    """Put the table into the document."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
+
+
+def main(argv: Sequence[str]) -> int:
+    """See the module."""
+    if argv[:1] == ["--child"]:
+        child(argv[1], [(str(profile), int(seed)) for profile, seed in json.loads(argv[2])])
+        return 0
+    parser = argparse.ArgumentParser(description="Which seeds find which mutants.")
+    parser.add_argument("--tries", type=int, default=4, help="seeds of each profile (4)")
+    parser.add_argument("--seconds", type=float, default=120, help="for one mutant (120)")
+    parser.add_argument("--table", action="store_true", help="only make the table anew")
+    parser.add_argument("patches", nargs="*", help="names in tests/mutants; all that are not in the record")
+    options = parser.parse_args(argv)
+    names = options.patches or sorted(p.name for p in PATCHES.glob("[RS]*.patch") if p.name not in known())
+    for name in [] if options.table else names:
+        runs = runs_for(name, options.tries)
+        try:
+            found = try_seeds(PATCHES / name, runs, seconds=options.seconds)
+        except subprocess.CalledProcessError:
+            say(f"{name}: does not apply")
+            continue
+        record = known()
+        record[name] = found
+        RECORD.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n", encoding="utf-8")
+        say(f"{name}: {found['kind'] or 'survives'} {found.get('profile', '')} {found.get('seed', '')}")
+    if DOCUMENT.is_file():
+        write_table()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

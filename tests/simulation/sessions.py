@@ -1,0 +1,411 @@
+"""Live sessions in the simulated world: S1 over the line, S2 to S7 over a connection of their own.
+
+Brokers, establishment and session machine are the product's. What the child process does between them (see
+`clients.sdk.session.child`) is done here in the same order, because a process cannot be simulated.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from chatserver.wire import frames as f
+from chatserver.wire.limits import ChannelClass
+from clients.sdk.line import events as e
+from clients.sdk.line.payloads import PayloadKind
+from clients.sdk.model import Role
+from clients.sdk.session import events as s
+from clients.sdk.session.broker import (
+    Action,
+    ClientBroker,
+    ControlEffect,
+    SendOverLine,
+    TherapistBroker,
+    ToChild,
+)
+from clients.sdk.session.control import Kind, Message, message
+from clients.sdk.session.establish import SessionJoin, prepare_join, welcome_client
+from clients.sdk.session.front import EndReason, TextReceived
+from clients.sdk.session.machine import SessionMachine
+from clients.sdk.session.rendezvous import JoinBody, OfferBody, OfferBook, WelcomeBody
+from crypto.errors import AuthenticationError, CodecError, StateError, ValidationError
+from crypto.group import Group
+from crypto.sensitive import Secret
+from simulation.device import Line, SimDevice
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+TEXT = "~session text~"
+Wrong = (AuthenticationError, CodecError, StateError, ValidationError)
+
+
+class Segment:
+    """One group of one session: what each side wrote into it, and what came out at the other."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[str]] = {}
+        self.received: dict[str, list[str]] = {}
+
+
+class Side:
+    """One person's device in a session: broker, child and connection."""
+
+    def __init__(self, device: SimDevice, role: Role, peer: SimDevice, session_id: bytes) -> None:
+        world = device.world
+        self.device, self.world, self.role = device, world, role
+        self.name = f"{device.name}/session"
+        self.dice = random.Random(f"{world.seed}/session/{device.name}/{len(world.sides)}")
+        self.session_id = session_id
+        self.offers = OfferBook()
+        self.broker: TherapistBroker | ClientBroker = (
+            TherapistBroker(session_id=session_id, peer_identity=peer.own.identity_key, now=device.now)
+            if role is Role.THERAPIST
+            else ClientBroker(offers=self.offers, peer_identity=peer.own.identity_key)
+        )
+        self.joins: deque[SessionJoin] = deque(maxlen=3)
+        self.machine: SessionMachine | None = None
+        self.segment: Segment | None = None
+        self.line: Line | None = None
+        self.over = False
+        self._links = self._requests = 0
+        self._handle = 0
+        self._said = 0.0
+        self._heard = False
+        self._bodies: dict[bytes, None] = {}
+        self._until = world.now + 900
+        self._tick()
+
+    # -- time
+
+    def _tick(self) -> None:
+        if self.over:
+            return
+        if self.world.now > self._until:
+            self.give_up()
+            return
+        self.world.at(self.world.now + 0.5, self._tick)
+        if self.device.driver is None:
+            return
+        self._act(self.broker.on_tick(self.device.now))
+        if self.machine is not None:
+            self._feed(s.Tick())
+            if self.line is None and self.world.relay.up and self.dice.random() < 0.3:
+                self._links += 1
+                self.line = Line(self, self._links)
+            self._tell_broker()
+
+    def _tell_broker(self) -> None:
+        if self.machine is None:
+            return
+        heard = self.machine.heard and self.machine.link.name == "CONNECTED"
+        if heard != self._heard:
+            self._heard = heard
+            if heard:
+                self.joins.clear()
+            self._act(self.broker.on_child(message(Kind.HEARD if heard else Kind.QUIET), self.device.now))
+
+    # -- S1, over the line
+
+    def on_control(self, effect: ControlEffect) -> None:
+        if self.over:
+            return
+        if isinstance(effect, e.ControlReceived) and self.role is Role.CLIENT:
+            if effect.kind is PayloadKind.OFFER:
+                self._hear_offer(effect)
+            if effect.kind is PayloadKind.WELCOME and not self._accepts(effect):
+                return
+        self._act(self.broker.on_control(effect, self.device.now))
+
+    def _hear_offer(self, effect: e.ControlReceived) -> None:
+        try:
+            body = OfferBody.decode(effect.body.reveal())
+        except CodecError:
+            return
+        self.offers.hear(
+            body,
+            order=effect.order,
+            sender_device=effect.sender_device,
+            utc_seconds=effect.utc_seconds,
+            now=self.device.now,
+        )
+
+    def _accepts(self, effect: e.ControlReceived) -> bool:
+        try:
+            WelcomeBody.decode(effect.body.reveal())
+        except CodecError:
+            return False
+        return True
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, SendOverLine):
+                item_id = e.ItemId(self.dice.randbytes(16))
+                self.broker.sent(action, item_id)
+                intent = e.SendControl(item_id=item_id, kind=action.kind, body=Secret(action.body))
+                self.world.at(self.world.now, lambda intent=intent: self._intent(intent))  # type: ignore[misc]
+            elif isinstance(action, ToChild):
+                self._child(action.message)
+
+    def _intent(self, intent: e.SendControl) -> None:
+        if self.device.driver is not None:
+            self.device.intent(intent)
+
+    # -- the child
+
+    def _child(self, content: Message) -> None:
+        answer: Message
+        try:
+            answer = self._answer(content)
+        except Wrong as error:
+            answer = message(Kind.REFUSED, type(error).__name__)
+        self._act(self.broker.on_child(answer, self.device.now))
+
+    def _answer(self, content: Message) -> Message:
+        suite, rng = self.world.suite, self.dice.randbytes
+        if content.kind is Kind.MAKE_JOIN:
+            join = prepare_join(
+                session_id=content.part(0),
+                therapist_now=content.number(1),
+                valid_until=content.number(2),
+                suite=suite,
+                rng=rng,
+            )
+            self.joins.append(join)
+            self.world.session_secrets += [join.seed, join.bundle.init_private.reveal()]
+            return message(Kind.JOIN_MADE, join.body.encode())
+        if content.kind is Kind.JOIN:
+            body = JoinBody.decode(content.part(0))
+            group, welcome = welcome_client(body, session_id=self.session_id, suite=suite, rng=rng)
+            self.world.session_secrets.append(welcome.seed)
+            self._begin(group)
+            return message(Kind.WELCOME_MADE, welcome.encode())
+        welcome = WelcomeBody.decode(content.part(0))
+        failure: Exception = ValidationError("S1-no-join")
+        for join in reversed(self.joins):
+            try:
+                group = join.enter(welcome)
+            except Wrong as error:
+                failure = error
+                continue
+            self._begin(group)
+            return message(Kind.ENTERED)
+        raise failure
+
+    def _begin(self, group: Group) -> None:
+        self.drop()
+        self.segment = self.world.segments.setdefault(group.epoch_authenticator, Segment())
+        self.machine = SessionMachine(group, rng=self.dice.randbytes, now=self.world.now)
+        self.world.story(self.name, "enters a session")
+        self._heard = False
+
+    def give_up(self) -> None:
+        """The person has waited long enough, and closes the window."""
+        if self.machine is not None:
+            self._carry_out(self.machine, self.machine.panic(self.world.now))
+        self.over = True
+        self.drop()
+
+    def drop(self) -> None:
+        """The child is gone, or begins anew: what it held is lost."""
+        self.machine = None
+        line, self.line = self.line, None
+        if line is not None:
+            line.cut("session")
+
+    # -- S2 to S7, over a connection of its own
+
+    def frame(self, line: Line, frame: f.ServerFrame) -> None:
+        if line is not self.line or self.machine is None:
+            return
+        asked = line.machine.asked
+        match frame:
+            case f.ServerHello():
+                self._feed(s.Connected())
+            case f.Attached():
+                self._handle = frame.handle
+                self._feed(s.Attached(incarnation=frame.incarnation, head=frame.head))
+            case f.Refused() if isinstance(asked, f.Attach):
+                self._feed(s.AttachRefused())
+            case f.Stored() | f.Refused():
+                self._feed(s.DepositAnswered())
+            case f.Cell() if frame.handle == self._handle:
+                self._feed(s.CellArrived(seq=frame.seq, body=frame.body))
+            case f.OwnCell() if frame.handle == self._handle:
+                self._feed(s.OwnCellArrived(seq=frame.seq, digest=frame.digest))
+            case f.Expired() if frame.handle == self._handle:
+                self._feed(s.Expired(first=frame.first, last=frame.last))
+            case f.Failed() | f.Draining():
+                line.cut("told to go")
+            case _:
+                pass
+
+    def disconnected(self, line: Line) -> None:
+        if self.line is line:
+            self.line = None
+            self._feed(s.Disconnected())
+
+    def _feed(self, event: s.NetworkEvent) -> None:
+        if self.machine is not None:
+            self._carry_out(self.machine, self.machine.handle(event, self.world.now))
+
+    def _carry_out(self, machine: SessionMachine, effects: list[s.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case s.AttachLive():
+                    self._send(
+                        lambda request, effect=effect: f.Attach(  # type: ignore[misc]  # bound at once
+                            request=request,
+                            cls=ChannelClass.LIVE,
+                            readers=effect.readers,
+                            k=effect.k,
+                            token=effect.token,
+                            incarnation=effect.incarnation,
+                            position=effect.position,
+                        )
+                    )
+                case s.DepositLive():
+                    self._deposit(effect)
+                case s.Emit(event=TextReceived() as text):
+                    self._received(text.text)
+                case s.Over():
+                    self._ended(machine, effect.reason)
+                case _:
+                    pass
+
+    def _deposit(self, effect: s.DepositLive) -> None:
+        """S5: one cell a second at most, never the same twice, none while there is no connection."""
+        if self.line is None:
+            self.world.violate("session-offline", f"{self.name} encrypts while it is disconnected (S5)")
+        if self.world.now - self._said < 0.45:
+            self.world.violate("session-rhythm", f"{self.name} sends two cells within a second (S5)")
+        if effect.body in self._bodies:
+            self.world.violate("session-twice", f"{self.name} sends a cell twice (S5)")
+        self._bodies[effect.body] = None
+        self._said = self.world.now
+        self._send(
+            lambda request: f.Deposit(
+                request=request,
+                cls=ChannelClass.LIVE,
+                readers=effect.readers,
+                k=effect.k,
+                deposit_id=effect.deposit_id,
+                close=False,
+                body=effect.body,
+            )
+        )
+
+    def _send(self, make: Callable[[int], f.ClientFrame]) -> None:
+        if self.line is not None:
+            self._requests += 1
+            self.line.send(make(self._requests))
+
+    # -- people
+
+    def say(self) -> None:
+        if self.machine is None or self.segment is None:
+            return
+        sent = self.segment.sent.setdefault(self.name, [])
+        text = f"{TEXT} {self.name} {len(sent)}" + "." * self.dice.choice([0, 0, 2_000])
+        try:
+            self.machine.send_text(text, utc_seconds=int(self.device.now))
+        except StateError:
+            return
+        sent.append(text)
+        self.world.story(self.name, f"writes session text {len(sent)}")
+
+    def end(self) -> None:
+        if self.machine is not None:
+            self.world.story(self.name, "ends the session")
+            self.machine.end(utc_seconds=int(self.device.now))
+
+    def _received(self, text: str) -> None:
+        if self.segment is None:
+            return
+        got = self.segment.received.setdefault(self.name, [])
+        got.append(text)
+        self.world.story(self.name, f"receives session text {len(got)}")
+        written = next((texts for who, texts in self.segment.sent.items() if who != self.name), [])
+        if got != written[: len(got)]:
+            self.world.violate("session-order", f"{self.name} receives something else than was written")
+
+    def _ended(self, machine: SessionMachine, reason: EndReason) -> None:
+        self.world.story(self.name, f"the session is over: {reason.name}")
+        self.over = True
+        held = (machine._group, machine._cell_key, machine._k, machine._token)
+        if any(held):
+            self.world.violate("session-keys", f"{self.name} keeps keys of a session that is over (S7)")
+        if reason is EndReason.FORK and "lie" not in self.world.happened:
+            self.world.violate("false-alarm", f"{self.name} fears a fork in a session without cause")
+        if reason is EndReason.ENDED and self.segment is not None:
+            sent = self.segment.sent.get(self.name, [])
+            others = [texts for who, texts in self.segment.received.items() if who != self.name]
+            if sent and (not others or others[0] != sent):
+                self.world.violate("session-lost", f"{self.name} ended in order; texts are missing")
+        self.joins.clear()
+        self.drop()
+
+
+def begin(world: World, dice: random.Random) -> None:
+    """A therapist's device offers a session, a client's device presses *join*."""
+    running = [d for d in world.members() if d.running and d.line is not None]
+    therapists = [d for d in running if d.name.startswith("therapist")]
+    clients = [d for d in running if d.name.startswith("client")]
+    if not therapists or not clients or any(not side.over for side in world.sides):
+        return
+    therapist, client = dice.choice(therapists), dice.choice(clients)
+    session_id = dice.randbytes(16)
+    world.story(therapist.name, f"offers a session to {client.name}")
+    world.sides.append(Side(therapist, Role.THERAPIST, client, session_id))
+    world.sides.append(Side(client, Role.CLIENT, therapist, session_id))
+
+
+def say(world: World, dice: random.Random) -> None:
+    for side in world.sides:
+        if not side.over and dice.random() < 0.7:
+            side.say()
+
+
+def end(world: World, dice: random.Random) -> None:
+    live = [side for side in world.sides if not side.over]
+    if live:
+        dice.choice(live).end()
+
+
+def breaks(world: World, dice: random.Random) -> None:
+    """The child dies, or its connection does."""
+    live = [side for side in world.sides if not side.over]
+    if not live:
+        return
+    side = dice.choice(live)
+    if dice.random() < 0.3:
+        world.story(side.name, "its process dies; the session is lost there")
+        side.joins.clear()
+        side.drop()
+        side.broker.on_child(message(Kind.QUIET), side.device.now)
+    elif side.line is not None:
+        world.story(side.name, "loses its connection")
+        side.line.cut("cut")
+
+
+def minutes(world: World, dice: random.Random) -> None:
+    world.run_until(world.now + dice.choice([5, 5, 5, 10, 10, 20, 20, 40, 650]))
+
+
+def close(world: World) -> None:
+    """Whatever still runs is stopped in panic."""
+    for side in world.sides:
+        if not side.over:
+            side.give_up()
+
+
+def check_vaults(world: World) -> None:
+    """S7: nothing of a session is in any vault, whatever became of it."""
+    needles = [TEXT.encode(), *world.session_secrets]
+    for device in [*world.devices, *world.twins]:
+        for space in device.vault.snapshot().spaces.values():
+            for value in space.values():
+                if any(needle in value for needle in needles):
+                    world.violate("session-remains", f"a session left something with {device.name} (S7)")
