@@ -27,6 +27,7 @@ from clients.sdk.model import LinePhase, LineSummary, Role
 from clients.sdk.session.front import EndReason
 from clients.sdk.session.handle import TERMINAL, SessionHandle, SessionResult
 from clients.terminal.base import CalmApp, key
+from clients.terminal.devices_screen import DevicesScreen, DeviceVerb, RemoveDeviceScreen
 from clients.terminal.dialogs import (
     AcceptScreen,
     Answer,
@@ -268,6 +269,33 @@ class AmanatApp(CalmApp[int]):
         ending = await self.push_screen_wait(EndScreen(line=line.name, undelivered=line.undelivered))
         if ending is not None:
             device.end_line(line.name, block=ending.block, delete_texts=ending.delete_texts)
+
+    def action_devices(self) -> None:
+        """Show this person's devices; link one, or remove one."""
+        if self._device is not None and self.screen is self._home_screen:
+            self._change_devices(self._device)
+
+    @work(group="task")
+    async def _change_devices(self, device: Device) -> None:
+        wish = await self.push_screen_wait(DevicesScreen(device.devices()))
+        if wish is None:
+            return
+        try:
+            match wish.verb:
+                case DeviceVerb.REMOVE:
+                    if await self.push_screen_wait(RemoveDeviceScreen(wish.value)):
+                        device.remove_device(wish.value)
+                        self.notify(f"{wish.value} is being removed from every line.", markup=False)
+                case DeviceVerb.LINK:
+                    card = WaitingScreen("Linking your other device …", can_stop=False)
+                    async with self._waiting(card):
+                        linked = await device.link(wish.value)
+                    self.notify(
+                        f"{linked.name} is linked; it is in {linked.lines_joined} of {linked.lines} lines.",
+                        markup=False,
+                    )
+        except AmanatError as error:
+            self._complain(error)
 
     # -- live sessions
 

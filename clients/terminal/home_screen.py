@@ -67,6 +67,7 @@ class HomeScreen(Screen[None]):
         key("f4", "app.safety_number", "Number"),
         key("f5", "app.live_session", "Session"),
         key("f7", "acknowledge", "Noted"),
+        key("f6", "app.devices", "Devices"),
         key("f8", "app.lock", "Lock now"),
         key("f9", "app.line", "Line"),
         key("ctrl+q", "app.leave", "Quit"),

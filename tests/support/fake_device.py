@@ -31,9 +31,11 @@ from clients.sdk.errors import (
     VaultTrouble,
     WrongRole,
 )
+from clients.sdk.linking.errors import NotLinkable, UnknownDevice
 from clients.sdk.model import (
     ConnectionState,
     DeviceEvent,
+    DeviceState,
     LineAlarm,
     LineMessage,
     LineName,
@@ -44,6 +46,7 @@ from clients.sdk.model import (
     MessageState,
     Offer,
     OfferState,
+    OwnDeviceSummary,
     Role,
 )
 from clients.sdk.session.front import EndReason
@@ -53,6 +56,20 @@ from keys.invitations import Invitation, InvitationError, parse_link
 from keys.passphrase import TEST_COST, Cost
 
 NOW = 1_795_000_000
+
+
+def own_device_summary(name: str, *, this_device: bool = False) -> OwnDeviceSummary:
+    """A device of the person."""
+    return OwnDeviceSummary(
+        name=name,
+        state=DeviceState.PRIMARY if this_device else DeviceState.LINKED,
+        this_device=this_device,
+        short_id="",
+        lines_joined=1,
+        lines=1,
+        linked_at=None if this_device else NOW,
+        heard_at=None if this_device else NOW,
+    )
 
 
 @dataclass
@@ -83,6 +100,10 @@ class FakeVault:
     session_result: SessionResult | None = None
     state: ConnectionState = ConnectionState.ONLINE
     counter: int = 0
+    devices: list[OwnDeviceSummary] = field(default_factory=list)
+    """Linked ones."""
+    code: str = ""
+    """What `show_linking_code` shows."""
     keeps_texts: bool = False
     """`settle` hands nothing over: the device may not use its lines now."""
 
@@ -249,6 +270,54 @@ class FakeDevice(Device):
         if len(self.vault.lines) != 1:
             raise NoLine(len(self.vault.lines))
         return next(iter(self.vault.lines.values())).summary
+
+    @classmethod
+    def create_linked(
+        cls,
+        home: Path,
+        *,
+        relay_url: str,
+        passphrase: str,
+        time_scale: float = 1.0,
+        cost: Cost = TEST_COST,
+    ) -> Self:
+        del time_scale, cost
+        cls.vaults[home] = FakeVault(Role.CLIENT, relay_url, passphrase)
+        cls.vaults[home].code = "https://relay.example.org/l#code"
+        return cls.open(home, passphrase)
+
+    def devices(self) -> list[OwnDeviceSummary]:
+        return [own_device_summary("this device", this_device=True), *self.vault.devices]
+
+    def find_device(self, name: str) -> OwnDeviceSummary:
+        for device in self.vault.devices:
+            if device.name == name:
+                return device
+        raise UnknownDevice(name)
+
+    def show_linking_code(self) -> str:
+        if not self.vault.code:
+            raise NotLinkable
+        return self.vault.code
+
+    async def wait_linked(self, timeout_seconds: float, *, lines_seconds: float = 60.0) -> None:
+        self._call("wait_linked", timeout_seconds)
+
+    async def link(
+        self,
+        code: str,
+        *,
+        name: str | None = None,
+        timeout_seconds: float = 60.0,
+        lines_seconds: float = 60.0,
+    ) -> OwnDeviceSummary:
+        self._call("link", code)
+        self.vault.devices.append(own_device_summary(name or "device-2"))
+        return self.vault.devices[-1]
+
+    def remove_device(self, name: str) -> None:
+        self._call("remove_device", name)
+        self.vault.devices.remove(self.find_device(name))
 
     def rename_line(self, name: str, new_name: str) -> LineName:
         if not new_name or new_name in self.vault.lines:

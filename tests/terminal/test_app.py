@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Checkbox, Input, TextArea
 
 from clients.sdk.errors import CannotBeContacted, InvitationUsed, RelayUnreachable, TimedOut
+from clients.sdk.linking.errors import CodeWasUsed
 from clients.sdk.model import (
     ConnectionChanged,
     ConnectionState,
@@ -33,6 +34,7 @@ from clients.terminal.app import AmanatApp
 from clients.terminal.composer import Composer
 from clients.terminal.conversation import Bubble
 from clients.terminal.crisis_screen import CrisisScreen
+from clients.terminal.devices_screen import DevicesScreen, RemoveDeviceScreen
 from clients.terminal.dialogs import (
     AcceptScreen,
     EndScreen,
@@ -43,7 +45,7 @@ from clients.terminal.dialogs import (
 from clients.terminal.home_screen import HomeScreen
 from clients.terminal.line_screen import LineScreen
 from clients.terminal.unlock_screen import UnlockScreen
-from support.fake_device import NOW, FakeDevice, FakeVault, session_result
+from support.fake_device import NOW, FakeDevice, FakeVault, own_device_summary, session_result
 from support.screen import rest, shown, told
 
 LINK = (
@@ -644,3 +646,50 @@ def test_fixture_link_is_one_of_ours() -> None:
     from keys.invitations import parse_link
 
     assert parse_link(LINK).relay_url == json.loads('"https://relay.example.org"')
+
+
+@pytest.mark.asyncio
+async def test_devices_are_shown_and_one_is_removed_after_a_question(home: Path) -> None:
+    vault = make_vault(home, Role.CLIENT)
+    vault.devices.append(own_device_summary("phone"))
+    async with running(home) as (app, pilot):
+        await pilot.press("f6")
+        await rest(pilot)
+        assert on(app, DevicesScreen)
+        assert "this device (this one): first device" in shown(app.screen)
+        assert "phone: linked" in shown(app.screen)
+        await pilot.click("#remove-1")
+        await rest(pilot)
+        assert on(app, RemoveDeviceScreen)
+        await pilot.press("enter")  # the harmless answer
+        await rest(pilot)
+        assert [device.name for device in vault.devices] == ["phone"]
+        await pilot.press("f6")
+        await rest(pilot)
+        await pilot.click("#remove-1")
+        await rest(pilot)
+        await pilot.click("#remove")
+        await rest(pilot)
+        assert vault.devices == []
+
+
+@pytest.mark.asyncio
+async def test_a_device_is_linked_by_its_code(home: Path) -> None:
+    vault = make_vault(home, Role.CLIENT)
+    async with running(home) as (app, pilot):
+        await pilot.press("f6")
+        await rest(pilot)
+        app.screen.query_one("#code", Input).value = "https://relay.example.org/l#code"
+        await pilot.click("#link")
+        await rest(pilot)
+        assert ("link", "https://relay.example.org/l#code") in vault.calls
+        assert "device-2 is linked" in told(app)
+        vault.trouble["link"] = CodeWasUsed()
+        vault.devices.clear()
+        await pilot.press("f6")
+        await rest(pilot)
+        app.screen.query_one("#code", Input).value = "again"
+        await pilot.press("tab")
+        await pilot.click("#link")
+        await rest(pilot)
+        assert "used already" in told(app)
