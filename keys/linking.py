@@ -1,4 +1,4 @@
-"""The code by which a further device of a person is linked (docs/PROTOCOL.md, section 7.7).
+"""The code by which a further device of a person is linked (docs/PROTOCOL.md, section 7.8).
 
     https://HOST[:PORT]/l#FRAGMENT        or, for a relay on this very machine,
     http://127.0.0.1:PORT/l#FRAGMENT

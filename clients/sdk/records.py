@@ -139,7 +139,7 @@ class LinkPhase(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkedState:
-    """What a linked device keeps about itself (PROTOCOL 7.7)."""
+    """What a linked device keeps about itself (PROTOCOL 7.8)."""
 
     phase: LinkPhase
     code: str = field(default="", repr=False)

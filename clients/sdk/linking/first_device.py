@@ -1,4 +1,4 @@
-"""The first device's side of linking (PROTOCOL 7.7; R14 P2 and P3, R16, R18).
+"""The first device's side of linking (PROTOCOL 7.8; R14 P2 and P3, R16, R18).
 
 It reads a code, certifies the new device, adds it to every line, and removes it again.
 

@@ -1,4 +1,4 @@
-"""The new device's side of linking (PROTOCOL 7.7, R16).
+"""The new device's side of linking (PROTOCOL 7.8, R16).
 
 It shows a code, becomes one of a person's devices, joins their lines, and forgets all keys when removed.
 

@@ -1,4 +1,4 @@
-"""What a person's first device keeps about the devices that it linked (PROTOCOL 7.7).
+"""What a person's first device keeps about the devices that it linked (PROTOCOL 7.8).
 
 | space               | key                        | record                                    |
 |---------------------|----------------------------|-------------------------------------------|

@@ -1,4 +1,4 @@
-"""What two devices of one person say to each other (docs/PROTOCOL.md, section 7.7).
+"""What two devices of one person say to each other (docs/PROTOCOL.md, section 7.8).
 
     struct { uint8 version = 1; opaque public_key<V>; } Hello;           /* new device, opening mailbox */
 

@@ -1,4 +1,4 @@
-"""A person's second device on a real relay: linked, in every line, removed (PROTOCOL 7.7; R14, R16, R18)."""
+"""A person's second device on a real relay: linked, in every line, removed (PROTOCOL 7.8; R14, R16, R18)."""
 
 from __future__ import annotations
 
