@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -39,8 +40,19 @@ def child(target: str, arguments: Sequence[str]) -> None:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     with atheris.instrument_imports(include=["crypto", "keys", "chatserver"]):
         from support.fuzz_targets import TARGETS
-    atheris.Setup([sys.argv[0], *arguments], TARGETS[target])
+    atheris.Setup([str(program(target)), *arguments], TARGETS[target])
     atheris.Fuzz()
+
+
+def program(target: str) -> Path:
+    """An executable that fuzzes one target: libFuzzer starts itself anew while it merges."""
+    path = FOUND / f"{target}.sh"
+    if not path.is_file():
+        FOUND.mkdir(parents=True, exist_ok=True)
+        command = shlex.join([sys.executable, str(Path(__file__).resolve()), "--child", target])
+        path.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+        path.chmod(0o755)
+    return path
 
 
 def run(target: str, seconds: int) -> bool:
@@ -76,7 +88,7 @@ def merge(target: str) -> None:
     for old in chosen.iterdir():
         old.unlink()
     folders = [str(chosen), str(corpus), str(FOUND / target)]
-    command = [sys.executable, __file__, "--child", target, "-merge=1", *folders]
+    command = [str(program(target)), "-merge=1", *folders]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     inputs = sorted((path.read_bytes() for path in chosen.iterdir()), key=len)
     small = [data for data in inputs if len(data) <= MAX_CORPUS_BYTES]
