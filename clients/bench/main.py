@@ -56,12 +56,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     mls.add_argument("--json", action="store_true", help="for programs")
     mls.add_argument("--sizes", default="2,8,64,256,1000", help="members, separated by commas")
     mls.add_argument("--seconds", type=float, default=150, help="for one program at one size (default 150)")
+    simulation = kinds.add_parser(
+        "simulation",
+        help="simulated steps per second, and where the time goes (in a checkout of the source tree)",
+        description="Runs seeds of the simulator in tests/simulation, without and with a profiler.",
+        epilog="exit codes: 0 measured; 1 failed, or this is no checkout; 2 usage",
+    )
+    simulation.add_argument("--json", action="store_true", help="for programs")
+    simulation.add_argument("--seeds", type=int, default=60, help="how many (default 60)")
     try:
         options = parser.parse_args(argv)
     except SystemExit as end:  # argparse has said what it had to say
         return end.code if isinstance(end.code, int) else 2
     if options.kind == "mls":
         return _mls(options)
+    if options.kind == "simulation":
+        return _simulation(options)
     return _relay(options)
 
 
@@ -98,6 +108,22 @@ def _relay(options: argparse.Namespace) -> int:
         return 1
     print(json.dumps(result, indent=2) if options.json else as_text(result))
     return 0
+
+
+def _simulation(options: argparse.Namespace) -> int:
+    """`amanat bench simulation`."""
+    from clients.bench.simulation import as_text, measure
+
+    if not 1 <= options.seeds <= 1_000_000:
+        print("amanat bench: --seeds wants a number from 1 to 1000000", file=sys.stderr)
+        return 2
+    try:
+        found = measure(seeds=options.seeds)
+    except BenchFailed as error:
+        print(f"amanat bench: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found, indent=2) if options.json else as_text(found))
+    return 1 if found["violations"] else 0
 
 
 def _numbers(text: str) -> tuple[int, ...]:
