@@ -8,8 +8,9 @@ from crypto.codec import Writer
 from crypto.errors import ValidationError
 from crypto.leaf_node import LeafNode, LeafNodeSource
 from crypto.ratchet_tree import RatchetTree
+from crypto.subtree import Subtree
 from crypto.suites import CipherSuite
-from crypto.tree_math import LeafIndex, NodeIndex, is_in_subtree, leaf_to_node, left, right
+from crypto.tree_math import LeafIndex, NodeIndex, is_in_subtree, leaf_to_node
 from crypto.tree_nodes import Node, ParentNode
 
 
@@ -52,33 +53,29 @@ def check_parent_hashes(suite: CipherSuite, tree: RatchetTree) -> None:
     Raises:
         ValidationError: ``tree.parent-hash``.
     """
-    for index in range(1, tree.width, 2):
-        node_index = NodeIndex(index)
-        parent = tree.parent_node(node_index)
-        if parent is None:
+    for step in tree.subtrees():
+        if step.children is None or not isinstance(step.node, ParentNode):
             continue
-        children = (left(node_index), right(node_index))
-        linked = sum(
-            _count_linked(suite, tree, parent, child, sibling)
-            for child, sibling in (children, children[::-1])
-        )
+        left, right = step.children
+        linked = _count_linked(suite, tree, step.node, left, right)
+        linked += _count_linked(suite, tree, step.node, right, left)
         if linked != 1:
             raise ValidationError("tree.parent-hash")
 
 
 def _count_linked(
-    suite: CipherSuite, tree: RatchetTree, parent: ParentNode, child: NodeIndex, sibling: NodeIndex
+    suite: CipherSuite, tree: RatchetTree, parent: ParentNode, child: Subtree, sibling: Subtree
 ) -> int:
     """How many nodes D below ``child`` were updated together with ``parent``."""
-    resolution = set(tree.resolution(child))
+    resolution = set(child.resolution())
     unmerged = {leaf_to_node(leaf_index) for leaf_index in parent.unmerged_leaves}
-    unmerged_here = {node for node in unmerged if is_in_subtree(node, child)}
+    unmerged_here = {node for node in unmerged if is_in_subtree(node, child.index)}
     # "the intersection of P's unmerged_leaves with the subtree under C is equal to the resolution of C with D
     # removed": so D is all that remains of the resolution.
     candidates = resolution - unmerged_here
     if len(candidates) != 1 or not unmerged_here <= resolution:
         return 0
-    original_sibling = tree.tree_hash_without(sibling, parent.unmerged_leaves)
+    original_sibling = sibling.tree_hash_without(suite, parent.unmerged_leaves)
     expected = _hash(suite, parent.encryption_key, parent.parent_hash, original_sibling)
     return sum(_carried(tree.node(candidate)) == expected for candidate in candidates)
 

@@ -14,7 +14,7 @@ Deliberately not here: private keys (:mod:`crypto.treekem`), whether a received 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from crypto.codec import encode_length
@@ -125,6 +125,10 @@ class RatchetTree:
     def nodes(self) -> tuple[Node | None, ...]:
         """Every node in array order."""
         return tuple(step.node for step in self._top.in_order()) if self._n_leaves else ()
+
+    def subtrees(self) -> Iterator[Subtree]:
+        """Every subtree in the order of its top node in the array."""
+        return self._top.in_order()
 
     @property
     def width(self) -> int:
@@ -292,10 +296,6 @@ class RatchetTree:
         """Hash of the subtree at a node, of the whole tree if none is named."""
         where = self._top if node_index is None else self._at(node_index)
         return where.tree_hash(self._suite)
-
-    def tree_hash_without(self, node_index: NodeIndex, excluded: Collection[LeafIndex]) -> bytes:
-        """Hash of a subtree as if some leaves were blank and in no ``unmerged_leaves`` (section 7.9)."""
-        return self._at(node_index).tree_hash_without(self._suite, excluded)
 
     # -- encoding (RFC 9420 section 12.4.3.3)
 

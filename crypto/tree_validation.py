@@ -8,7 +8,8 @@ from crypto.leaf_validation import check_leaf, check_members_together
 from crypto.parent_hash import check_parent_hashes
 from crypto.ratchet_tree import RatchetTree
 from crypto.suites import CipherSuite
-from crypto.tree_math import NodeIndex, direct_path, is_in_subtree, leaf_to_node
+from crypto.tree_math import direct_path, is_in_subtree, leaf_to_node
+from crypto.tree_nodes import ParentNode
 
 
 def check_tree(
@@ -41,10 +42,9 @@ def check_unmerged_leaves(tree: RatchetTree) -> None:
         ValidationError: ``tree.unmerged-unsorted``, ``tree.unmerged-not-below``, ``tree.unmerged-blank`` or
             ``tree.unmerged-between``.
     """
-    for index in range(1, tree.width, 2):
-        node_index = NodeIndex(index)
-        parent = tree.parent_node(node_index)
-        if parent is None:
+    for step in tree.subtrees():
+        node_index, parent = step.index, step.node
+        if not isinstance(parent, ParentNode):
             continue
         listed = parent.unmerged_leaves
         if list(listed) != sorted(set(listed)):
