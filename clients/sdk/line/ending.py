@@ -36,6 +36,8 @@ def end(step: Step, *, block: bool, keep_texts: bool) -> None:
             step.set_phase(LinePhase.ENDING)
     else:
         destroy(step, LinePhase.ENDED)  # stranded or undecided: no END could be sent
+    if not keep_texts:
+        _forget_texts(step)  # now, not when the other side comes back; the outbox keeps what is undelivered
 
 
 def _post_end(step: Step) -> None:
@@ -136,7 +138,7 @@ def destroy(step: Step, phase: LinePhase) -> None:
     state.update_first = state.update_due = state.awaits_info = False
     state.stranded_reason = None
     if not state.end_keep_texts:
-        delete_texts(step)
+        _forget_texts(step)
     step.set_phase(phase)
 
 
@@ -146,8 +148,13 @@ def delete_texts(step: Step) -> None:
     Raises:
         StateError: The line is not over, or about to be.
     """
-    if step.state.phase not in OVER and step.state.end_keep_texts:
+    if step.state.phase not in {*OVER, LinePhase.ENDING}:
         raise StateError("texts are deleted when a line has ended")
+    step.state.end_keep_texts = False
+    _forget_texts(step)
+
+
+def _forget_texts(step: Step) -> None:
     step.tables.messages.clear()
     step.tables.message_index.clear()
     step.state.unread = 0

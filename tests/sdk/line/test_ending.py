@@ -87,6 +87,34 @@ def test_r22_block_without_a_connection_destroys_too() -> None:
     assert world.therapist.view().phase is LinePhase.ACTIVE
 
 
+def test_r22_texts_to_be_deleted_do_not_wait_for_the_other_side() -> None:
+    world = _open()
+    world.disconnect(world.therapist)
+    world.text(world.client, "undelivered")
+    world.handle(world.client, EndLine(block=False, keep_texts=False))
+    assert world.client.view().phase is LinePhase.ENDING
+    assert world.client.rows() == []
+    # what the other side has not got is delivered all the same, and then END
+    world.online(world.therapist)
+    assert world.therapist.received() == ["hello", "undelivered"]
+    assert world.client.view().phase is world.therapist.view().phase is LinePhase.ENDED
+    assert world.client.rows() == []
+
+
+def test_r22_texts_can_be_deleted_while_the_end_is_on_its_way() -> None:
+    world = _open()
+    with pytest.raises(StateError):
+        world.handle(world.client, DeleteTexts())
+    world.disconnect(world.therapist)
+    world.handle(world.client, EndLine(block=False, keep_texts=True))
+    assert world.client.rows() != []
+    world.handle(world.client, DeleteTexts())
+    assert world.client.rows() == []
+    world.online(world.therapist)
+    assert world.client.view().phase is LinePhase.ENDED
+    assert world.client.rows() == []
+
+
 def test_r22_the_person_chooses_what_becomes_of_the_texts() -> None:
     world = _open()
     world.handle(world.client, EndLine(block=True, keep_texts=False))
