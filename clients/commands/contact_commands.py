@@ -63,7 +63,9 @@ def _connect(context: Context, arguments: argparse.Namespace) -> int:
         with closing(context.open_device()) as device:
             async with device.online():
                 if not arguments.now:
-                    context.note("Waiting up to a minute, so that the relay cannot tell who is contacted.")
+                    context.note(
+                        "Waiting up to a minute, so that no time tells the relay who begins to write."
+                    )
                 line = await device.connect(arguments.link, name=arguments.line, hurry=arguments.now)
                 await device.settle()
                 return line

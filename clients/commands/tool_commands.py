@@ -10,12 +10,17 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from clients.audit import shown
 from clients.commands.command import Command, offline_codes
 from clients.commands.context import Context, MissingPrerequisite
 from clients.conformance import command as vectors
 from clients.sdk.errors import ExitCode
 
-HANDED_ON: Final = {"replay": "clients.replay.main", "bench": "clients.bench.main"}
+HANDED_ON: Final = {
+    "replay": "clients.replay.main",
+    "bench": "clients.bench.main",
+    "audit": "clients.audit.main",
+}
 """Commands whose arguments are read elsewhere, all of them, `--help` included."""
 
 
@@ -36,6 +41,16 @@ def _vectors_arguments(parser: argparse.ArgumentParser) -> None:
 def _vectors(context: Context, arguments: argparse.Namespace) -> int:
     del context
     return vectors.main(arguments)
+
+
+def _claims_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--long", action="store_true", help="also how it is checked, and what remains unseen")
+
+
+def _claims(context: Context, arguments: argparse.Namespace) -> int:
+    for line in shown.listed(in_full=arguments.long):
+        context.print(line)
+    return ExitCode.OK
 
 
 def hand_on(name: str, arguments: list[str]) -> int:
@@ -100,6 +115,19 @@ COMMANDS: Final = (
         help="measure the relay",
         run=_never,
         exit_codes=(),
+    ),
+    Command(
+        name="audit",
+        help="check every promise, and say which hold; `amanat audit --help` says more",
+        run=_never,
+        exit_codes=(),
+    ),
+    Command(
+        name="claims",
+        help="show every promise, how it is checked, and what the check cannot see",
+        run=_claims,
+        add_arguments=_claims_arguments,
+        exit_codes=(ExitCode.OK,),
     ),
     Command(
         name="vectors",

@@ -200,7 +200,7 @@ class AmanatApp(CalmApp[int]):
             return
         sentence = "Opening the line …"
         if not accepted.hurry:
-            sentence += "\n\nThis waits up to a minute, so that the relay cannot tell who is contacted."
+            sentence += "\n\nThis waits up to a minute, so that no time tells the relay who begins to write."
         try:
             async with self._waiting(WaitingScreen(sentence, can_stop=False)):
                 line = await device.connect(accepted.link, name=accepted.name or None, hurry=accepted.hurry)

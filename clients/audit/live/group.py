@@ -1,0 +1,87 @@
+"""Runs the group `live`: the wire probes against one relay, the scene with two devices against another."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clients.audit.live.judging import JUDGES, needs_of
+from clients.audit.live.relays import AuditedRelay
+from clients.audit.live.scene import Observed, play
+from clients.audit.live.wire_probes import PROBES
+from clients.audit.model import Claim, Finding, Result, unchecked
+from clients.audit.target import Target
+from clients.replay.disk import strace_works
+from clients.sdk.errors import AmanatError
+
+Say = Callable[[str], None]
+
+
+def run_live(target: Target, claims: Sequence[Claim], say: Say) -> list[Result]:
+    """Check the claims of the group, in their order."""
+    findings: dict[str, tuple[Finding, float]] = {}
+    names = [claim.id for claim in claims]
+    with tempfile.TemporaryDirectory(prefix="amanat-audit-live-") as name:
+        folder = Path(name)
+        if scene := [name for name in names if name in JUDGES]:
+            findings |= _scene(target, folder, scene, say)
+        if probes := [name for name in names if name in PROBES]:
+            findings |= _probes(target, folder, probes, say)
+    return [_result(claim, *findings[claim.id]) for claim in claims]
+
+
+def _result(claim: Claim, finding: Finding, seconds: float) -> Result:
+    command = f"amanat audit live --claim {claim.id}"
+    return Result(claim=claim, finding=finding, command=command, seconds=round(seconds, 2))
+
+
+def _scene(target: Target, folder: Path, names: list[str], say: Say) -> dict[str, tuple[Finding, float]]:
+    begun = time.monotonic()
+    strace = strace_works()
+    needs = needs_of(names, strace=strace)
+    relay = AuditedRelay(folder / "watched", target, traced=needs.strace)
+    place = folder / "devices"
+    place.mkdir()
+    trouble = ""
+    seen: Observed | None = None
+    try:
+        seen = asyncio.run(play(target, place, relay, needs, say))
+    except* AmanatError as errors:
+        trouble = f"The devices of the audit could not do their work ({type(errors.exceptions[0]).__name__})."
+    except* TimeoutError:
+        trouble = "Something did not happen in time between the devices of the audit."
+    seconds = (time.monotonic() - begun) / len(names)
+    if seen is None:
+        return {name: (unchecked(trouble), seconds) for name in names}
+    findings = {}
+    for number, name in enumerate(names, start=1):
+        say(f"live {number} of {len(names)}: {name}")
+        began = time.monotonic()
+        finding = JUDGES[name](seen)
+        findings[name] = (finding, seconds + time.monotonic() - began)
+    return findings
+
+
+def _probes(target: Target, folder: Path, names: list[str], say: Say) -> dict[str, tuple[Finding, float]]:
+    relay = AuditedRelay(folder / "probed", target)
+    findings: dict[str, tuple[Finding, float]] = {}
+    try:
+        relay.prepare()
+        asyncio.run(relay.start())
+        for number, name in enumerate(names, start=1):
+            say(f"live, by the wire {number} of {len(names)}: {name}")
+            began = time.monotonic()
+            try:
+                finding = PROBES[name](relay)
+            except (TimeoutError, OSError, EOFError):
+                finding = unchecked("The relay gave no answer in time.")
+            findings[name] = (finding, time.monotonic() - began)
+    except AmanatError as error:
+        for name in names:
+            findings.setdefault(name, (unchecked(error.sentence), 0.0))
+    finally:
+        asyncio.run(relay.stop())
+    return findings

@@ -1,0 +1,290 @@
+"""What the claims of the group `live` say of what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Final
+
+from clients.audit.host.checks import LOG_LINES
+from clients.audit.live.canaries import found_in, search_for
+from clients.audit.live.scene import Needs, Observed
+from clients.audit.model import Figure, Finding, broken, judge, unchecked
+from clients.replay.leaks import LeakSearch
+
+SIZES: Final = frozenset({16_384, 2_048})
+NO_STRACE: Final = "strace is not installed here, or may not trace."
+NO_MEMORY: Final = "The memory of other processes may not be read by this user."
+LEAST_RATE: Final = 0.6
+MOST_RATE: Final = 1.2
+MOST_DIFFERENCE: Final = 0.3
+"""Cells a second, for machines that are busy with something else; a cell per keystroke is far beyond."""
+
+
+def _private(seen: Observed) -> set[bytes]:
+    """Identifiers that no therapist publishes."""
+    return {
+        value
+        for value in seen.identifiers
+        if len(value) >= 11 and not any(value in bundle for bundle in seen.capture.published)
+    }
+
+
+def _all(seen: Observed) -> LeakSearch:
+    """Everything that was marked; made once, for it holds some ten thousand forms."""
+    if seen.search is None:
+        names = [name.encode() for name in seen.names]
+        texts = [*seen.line_texts, *seen.session_texts]
+        seen.search = search_for(texts, seen.secrets, [*_private(seen), *names])
+    return seen.search
+
+
+def _sought(seen: Observed) -> str:
+    return (
+        f"searched for {len(seen.line_texts) + len(seen.session_texts)} texts, {len(seen.secrets)} keys and "
+        f"{len(_private(seen)) + len(seen.names)} identifiers"
+    )
+
+
+def traffic(seen: Observed) -> Finding:
+    """All frames of both directions."""
+    data = bytes(seen.capture.data)
+    faults = found_in(_all(seen), data, but=seen.capture.address_secrets)
+    if seen.capture.unreadable:
+        faults.append(f"{seen.capture.unreadable} messages that are no frames of the protocol")
+    return judge(
+        [f"on the wire: {fault}" for fault in faults],
+        "Nothing of texts, keys and clients' identifiers could be read from what the devices sent.",
+        "What the devices sent tells what must stay between them.",
+        f"{len(data):,} bytes",
+        _sought(seen),
+    )
+
+
+def files(seen: Observed) -> Finding:
+    """All writes of the relay to files."""
+    if seen.written is None:
+        return unchecked(NO_STRACE)
+    data = b"".join(seen.written.values())
+    return judge(
+        [f"in a file: {fault}" for fault in found_in(_all(seen), data)],
+        "The relay wrote nothing of texts, keys and clients' identifiers to any file.",
+        "The relay wrote to a file what must stay between two devices.",
+        f"{len(data):,} bytes written to {len(seen.written)} files",
+        _sought(seen),
+    )
+
+
+def log(seen: Observed) -> Finding:
+    """The relay's log: searched, and every line against its form."""
+    faults = [f"in the log: {fault}" for fault in found_in(_all(seen), seen.log)]
+    told = [line for line in seen.log.decode(errors="replace").splitlines() if line.strip()]
+    odd = sum(not any(form.fullmatch(line) for form in LOG_LINES) for line in told)
+    if odd:
+        faults.append(f"{odd} lines of the log are none of the events")
+    return judge(
+        faults,
+        "The relay's log tells nothing of anybody.",
+        "The relay's log tells what it must not.",
+        f"{len(told)} lines",
+    )
+
+
+def memory(seen: Observed) -> Finding:
+    """The running relay's memory."""
+    if seen.relay_memory is None:
+        return unchecked(NO_MEMORY)
+    faults = found_in(_all(seen), seen.relay_memory, but=seen.capture.address_secrets)
+    return judge(
+        [f"in the relay's memory: {fault}" for fault in faults],
+        "There is no text and no key of two devices in the relay's memory.",
+        "There are texts or keys of devices in the relay's memory.",
+        f"{len(seen.relay_memory):,} bytes of memory",
+        _sought(seen),
+    )
+
+
+def session_gone(seen: Observed) -> Finding:
+    """The devices' main processes after the session."""
+    read = [memory for memory in seen.parents_memory if memory is not None]
+    if len(read) < 2:
+        return unchecked(NO_MEMORY)
+    search = search_for(seen.session_texts, seen.session_secrets)
+    faults = sorted({f"in a device's memory: {fault}" for one in read for fault in found_in(search, one)})
+    if seen.children_left:
+        faults.append(f"{seen.children_left} processes of the session are still there")
+    return judge(
+        faults,
+        "Nothing of the session's texts and keys is left in the devices' memory, and its processes are gone.",
+        "Something of the session is left on the devices.",
+        f"{sum(map(len, read)):,} bytes of memory of two devices",
+        f"{len(seen.session_texts)} texts, {len(seen.session_secrets)} keys of the session",
+    )
+
+
+def vault_sealed(seen: Observed) -> Finding:
+    """All files of both devices."""
+    faults = sorted({fault for content in seen.homes.values() for fault in found_in(_all(seen), content)})
+    return judge(
+        [f"in a file of a device: {fault}" for fault in faults],
+        "The devices' files show nothing without the passphrase.",
+        "The devices' files show what they must not.",
+        f"{len(seen.homes)} files, {sum(map(len, seen.homes.values())):,} bytes",
+    )
+
+
+def session_writes_nothing(seen: Observed) -> Finding:
+    """Writes to files during the session."""
+    if seen.written_in_session is None:
+        return unchecked(NO_STRACE)
+    written = {name: len(data) for name, data in seen.written_in_session.items() if data}
+    return judge(
+        [f"{size:,} bytes to a file" for size in written.values()],
+        "The relay wrote nothing to any file while the session ran.",
+        "The relay wrote to a file while the session ran.",
+        f"{seen.writing[1] - seen.writing[0]:.0f} seconds of writing, "
+        f"{sum(map(len, seen.live_cells.values()))} cells",
+    )
+
+
+def cell_size(seen: Observed) -> Finding:
+    """Sizes of all that was deposited."""
+    sizes = seen.capture.cells
+    figure = Figure(
+        title="What passes over the wire has two sizes, whatever was written",
+        x="bytes",
+        y="cells",
+        series={"sent": tuple((float(size), float(count)) for size, count in sorted(sizes.items()))},
+        note="2,048 bytes in a live session, 16,384 on a line.",
+    )
+    faults = [f"{count} cells of another size" for size, count in sizes.items() if size not in SIZES]
+    if seen.capture.unreadable:
+        faults.append(f"{seen.capture.unreadable} messages of an unknown form and size")
+    found = judge(
+        faults,
+        "Every sealed cell had one of two sizes.",
+        "Sealed cells had other sizes, which tell something.",
+        f"{sizes.total()} cells",
+    )
+    return _with(found, figure)
+
+
+def _with(found: Finding, *figures: Figure) -> Finding:
+    return Finding(verdict=found.verdict, reason=found.reason, evidence=found.evidence, figures=figures)
+
+
+def _rate(times: list[float], window: tuple[float, float]) -> float:
+    return sum(window[0] <= one < window[1] for one in times) / max(0.001, window[1] - window[0])
+
+
+def constant_rate(seen: Observed) -> Finding:
+    """Cells a second of each side, in quiet and in writing."""
+    sides = [times for times in seen.live_cells.values() if len(times) > 3]
+    if len(sides) < 2:
+        return broken("The session's cells could not be told apart by their connections.")
+    faults, evidence = [], []
+    for number, times in enumerate(sides, start=1):
+        quiet, writing = _rate(times, seen.quiet), _rate(times, seen.writing)
+        evidence.append(f"side {number}: {quiet:.2f} cells a second in quiet, {writing:.2f} while writing")
+        if not (LEAST_RATE <= quiet <= MOST_RATE and LEAST_RATE <= writing <= MOST_RATE):
+            faults.append(f"side {number} does not send one cell a second")
+        elif abs(quiet - writing) > MOST_DIFFERENCE:
+            faults.append(f"side {number} sends otherwise while it writes")
+    found = judge(
+        faults,
+        "Each side sent one cell a second, whether anybody wrote or not.",
+        "The rhythm of the cells tells who writes.",
+        *evidence,
+    )
+    return _with(found, _rhythm(seen, sides), _without_cover(seen))
+
+
+def _rhythm(seen: Observed, sides: list[list[float]]) -> Figure:
+    begun = seen.quiet[0]
+    series = {
+        f"side {number}": tuple(
+            (round(later - begun, 2), round(later - sooner, 3))
+            for sooner, later in pairwise(times)
+            if begun <= later <= seen.writing[1]
+        )
+        for number, times in enumerate(sides[:2], start=1)
+    }
+    return Figure(
+        title="With cover traffic: the rhythm of the cells",
+        x="seconds",
+        y="seconds since the cell before",
+        series=series,
+        kind="dots",
+        note=f"Writing began after {seen.writing[0] - begun:.0f} s: nothing changes.",
+    )
+
+
+def _without_cover(seen: Observed) -> Figure:
+    """What would be seen if only filled cells were sent: computed from when texts were written."""
+    begun = seen.quiet[0]
+    spoken = seen.writing[0] - begun
+    length = seen.writing[1] - seen.writing[0]
+    count = max(1, len(seen.session_texts))
+    points = tuple((round(spoken + length * number / count, 1), 1.0) for number in range(count))
+    return Figure(
+        title="Without cover traffic: only what was written would pass (computed)",
+        x="seconds",
+        y="cells",
+        series={"both sides": ((0.0, 0.0), *points)},
+        note="Silence and writing would be plain to everybody on the way.",
+    )
+
+
+def deleted(seen: Observed) -> Finding:
+    """The relay's files after all was fetched, searched for pieces of the sealed cells themselves."""
+    growth = Figure(
+        title="The store of the relay grows and is erased",
+        x="seconds",
+        y="KiB",
+        series={"files": tuple(seen.growth[:: max(1, len(seen.growth) // 400)])},
+        kind="line",
+        note="Its log grows with every cell and is overwritten seconds after the last was fetched.",
+    )
+    if seen.files_after is None:
+        return _with(broken("The relay did not come to rest within a minute."), growth)
+    faults = [
+        f"{count} sealed cells are still in a file"
+        for content in seen.files_after.values()
+        if (count := sum(piece in content for piece in seen.stored_pieces))
+    ]
+    found = judge(
+        faults,
+        "Seconds after the last was fetched, no sealed cell was left in any file of the relay.",
+        "Sealed cells are left in the relay's files after they were fetched.",
+        f"{len(seen.stored_pieces)} cells looked for in {sum(map(len, seen.files_after.values())):,} bytes",
+    )
+    return _with(found, growth)
+
+
+Judge = Callable[[Observed], Finding]
+JUDGES: Final[dict[str, Judge]] = {
+    "live.traffic": traffic,
+    "live.files": files,
+    "live.log": log,
+    "live.memory": memory,
+    "live.session-gone": session_gone,
+    "live.vault-sealed": vault_sealed,
+    "live.session-writes-nothing": session_writes_nothing,
+    "live.cell-size": cell_size,
+    "live.constant-rate": constant_rate,
+    "live.deleted": deleted,
+}
+
+
+def needs_of(claims: Iterable[str], *, strace: bool) -> Needs:
+    """What must be played so that these claims can be judged."""
+    wanted = set(claims)
+    full = wanted >= set(JUDGES)
+    return Needs(
+        session=full
+        or bool(wanted & {"live.session-gone", "live.session-writes-nothing", "live.constant-rate"}),
+        strace=strace and bool(wanted & {"live.files", "live.session-writes-nothing"}),
+        memory=bool(wanted & {"live.memory", "live.session-gone"}),
+        rate="live.constant-rate" in wanted,
+        deletion="live.deleted" in wanted,
+    )
