@@ -38,11 +38,15 @@ def find(program: str) -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """The variables under which an unpacked program finds its libraries."""
+    """The variables under which an unpacked program finds its libraries, and systemd the units it ships."""
     found = sorted(
         {str(path.parent) for folder in ("lib", "usr/lib") for path in (UNPACKED / folder).rglob("*.so*")}
     )
-    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(found)} if found else dict(os.environ)
+    added = {"LD_LIBRARY_PATH": os.pathsep.join(found)} if found else {}
+    for units in (UNPACKED / "lib/systemd/system", UNPACKED / "usr/lib/systemd/system"):
+        if (units / "sysinit.target").exists():
+            added["SYSTEMD_UNIT_PATH"] = f"{units}:"  # the colon: and where it looks otherwise
+    return {**os.environ, **added}
 
 
 def fetch(programs: list[str]) -> None:
@@ -57,17 +61,21 @@ def fetch(programs: list[str]) -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise SetupError("only Debian and Ubuntu are known to the set-up")
     packages = [PACKAGES[program] for program in missing]
-    wanted = _lacking(packages)
-    if not wanted and os.geteuid() == 0:
-        _run(["apt-get", "update", "-qq"], Path("/"))
-        wanted = _lacking(packages)
-    if not wanted:
-        raise SetupError("apt-get does not know the packages; `sudo apt-get update` may help")
+    print(f"Set-up: unpacking {' '.join(missing)} into .cache/tools ...", flush=True)
+    try:
+        _unpack(_lacking(packages))
+    except SetupError:
+        if os.geteuid() != 0:
+            raise
+        _run(["apt-get", "update", "-qq"], Path("/"))  # the package lists are missing, or too old
+        _unpack(_lacking(packages))
+
+
+def _unpack(packages: list[str]) -> None:
     debs = TOOLS / "debs"
     debs.mkdir(parents=True, exist_ok=True)
-    print(f"Set-up: unpacking {' '.join(missing)} into .cache/tools ...", flush=True)
     # As root apt-get would become _apt, who may not write here.
-    _run(["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", *wanted], debs)
+    _run(["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", *packages], debs)
     for deb in sorted(debs.glob("*.deb")):
         _run(["dpkg", "-x", str(deb), str(UNPACKED)], debs)
         deb.unlink()
@@ -83,7 +91,10 @@ def _lacking(packages: list[str]) -> list[str]:
         timeout=_WAIT_SECONDS,
         check=False,
     )
-    return re.findall(r"(?m)^Inst (\S+)", done.stdout) if done.returncode == 0 else []
+    found = re.findall(r"(?m)^Inst (\S+)", done.stdout)
+    if done.returncode != 0 or not found:
+        raise SetupError("apt-get does not know the packages; `sudo apt-get update` may help")
+    return found
 
 
 def _run(command: list[str], folder: Path) -> None:

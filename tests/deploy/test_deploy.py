@@ -46,7 +46,9 @@ def test_the_unit_is_one_and_is_hardened(tls: bool, tmp_path: Path) -> None:
     systemd = Tool("systemd-analyze")
     path = unit(tmp_path, tls=tls)
     done = systemd.run("verify", "--man=no", str(path))
-    assert (done.returncode, done.stdout) == (0, "")
+    # Unpacked and not installed, systemd wonders about its own links.
+    said = [line for line in done.stdout.splitlines() if not line.startswith("Suspicious symlink ")]
+    assert (done.returncode, said) == (0, [])
     limit = EXPOSURE_WITH_TLS if tls else EXPOSURE
     done = systemd.run("security", "--offline=true", f"--threshold={limit}", "--no-pager", str(path))
     assert done.returncode == 0, done.stdout
