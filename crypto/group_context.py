@@ -52,7 +52,7 @@ def read_group_context(reader: Reader) -> GroupContext:
     start = reader.offset
     if reader.u16() != ProtocolVersion.MLS10:
         raise CodecError(start, "protocol version is not MLS 1.0")
-    return GroupContext(
+    context = GroupContext(
         cipher_suite=reader.u16(),
         group_id=reader.opaque(),
         epoch=reader.u64(),
@@ -60,6 +60,8 @@ def read_group_context(reader: Reader) -> GroupContext:
         confirmed_transcript_hash=reader.opaque(),
         extensions=read_extensions(reader),
     )
+    object.__setattr__(context, "_encoded", reader.since(start))
+    return context
 
 
 def write_group_context(writer: Writer, context: GroupContext) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from crypto.codec import Reader, Writer, encode, encode_opaque
@@ -37,10 +37,19 @@ class GroupInfo:
     confirmation_tag: bytes
     signer: LeafIndex
     signature: bytes = b""
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    def to_bytes(self) -> bytes:
+        """The encoding; of a decoded GroupInfo the very bytes that were decoded."""
+        if self._encoded is not None:
+            return self._encoded
+        encoded = encode(self, _write_fields)
+        object.__setattr__(self, "_encoded", encoded)
+        return encoded
 
     def to_be_signed(self) -> bytes:
         """GroupInfoTBS: all fields but the signature."""
-        encoded = encode(self, write_group_info)
+        encoded = self.to_bytes()
         return encoded[: len(encoded) - len(encode_opaque(self.signature))]
 
 
@@ -71,17 +80,24 @@ def read_group_info(reader: Reader) -> GroupInfo:
     Raises:
         CodecError: Malformed.
     """
-    return GroupInfo(
+    start = reader.offset
+    group_info = GroupInfo(
         group_context=read_group_context(reader),
         extensions=read_extensions(reader),
         confirmation_tag=reader.opaque(),
         signer=LeafIndex(reader.u32()),
         signature=reader.opaque(),
     )
+    object.__setattr__(group_info, "_encoded", reader.since(start))
+    return group_info
 
 
 def write_group_info(writer: Writer, group_info: GroupInfo) -> None:
     """Append a GroupInfo."""
+    writer.raw(group_info.to_bytes())
+
+
+def _write_fields(writer: Writer, group_info: GroupInfo) -> None:
     write_group_context(writer, group_info.group_context)
     write_extensions(writer, group_info.extensions)
     writer.opaque(group_info.confirmation_tag).u32(group_info.signer).opaque(group_info.signature)

@@ -13,7 +13,7 @@ from crypto.errors import AuthenticationError, StateError, ValidationError
 from crypto.extensions import Extension
 from crypto.group import Group, PendingCommit
 from crypto.group_context import GroupContext
-from crypto.group_info import GroupInfo, sign_group_info
+from crypto.group_info import GroupInfo, read_group_info, sign_group_info, write_group_info
 from crypto.key_package import KeyPackageBundle
 from crypto.key_schedule import derive_welcome_secret
 from crypto.labels import encrypt_with_label
@@ -222,6 +222,16 @@ def test_a_path_secret_must_fit_the_tree(scene: Scene) -> None:
         secrets = replace(scene.secrets, path_secret=Secret(path_secret))
         with pytest.raises(ValidationError, match=rule.replace(".", r"\.")):
             scene.join(scene.forged(scene.info, secrets=secrets))
+
+
+def test_a_decoded_group_info_is_not_encoded_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = encode(scene.info, write_group_info)
+    info = decode(encoded, read_group_info)
+    monkeypatch.setattr("crypto.group_info.encode", None)
+    monkeypatch.setattr("crypto.group_context.encode", None)
+    assert info.to_bytes() == encoded
+    assert encoded.startswith(info.to_be_signed())
+    assert encoded.startswith(info.group_context.to_bytes())
 
 
 # -- the tree (RFC 9420 section 12.4.3.1)
