@@ -280,7 +280,7 @@ class FakeDevice(Device):
         passphrase: str,
         time_scale: float = 1.0,
         cost: Cost = TEST_COST,
-    ) -> Self:
+    ) -> FakeDevice:
         del time_scale, cost
         cls.vaults[home] = FakeVault(Role.CLIENT, relay_url, passphrase)
         cls.vaults[home].code = "https://relay.example.org/l#code"
