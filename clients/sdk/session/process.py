@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -55,8 +56,11 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End the child at once. Its memory is the kernel's again when `wait` returns."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        # Not by the method of `subprocess`: it looks first whether the child has ended, and a child that it
+        # finds ended is one that asyncio then misses, and says so on the terminal.
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
         """Wait for its end; returns the exit code."""
