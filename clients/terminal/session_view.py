@@ -205,9 +205,9 @@ class SessionApp(CalmApp[None]):
     """The session's screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        key("f6", "keep", "Keep the text"),
         key("f9", "end", "End the session"),
         key("ctrl+q", "end", ""),
+        key("f6", "keep", "Keep the text"),
         key("f8", "panic_now", "Wipe now"),
     ]
 
