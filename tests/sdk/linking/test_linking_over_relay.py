@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from clients.sdk.device import Device
+from clients.sdk.errors import UsageError
+from clients.sdk.linking.errors import (
+    CodeWasUsed,
+    DeviceLimit,
+    LinkingCodeRefused,
+    NewDeviceSilent,
+    NotLinkable,
+    PrimaryOnly,
+    UnknownDevice,
+    WaitsToBeLinked,
+)
 from clients.sdk.model import DeviceState, LinePhase
-from support.pair import WAIT_SECONDS, line_pair
+from keys.linking import LinkingCode
+from keys.passphrase import TEST_COST
+from support.pair import PASSPHRASE, WAIT_SECONDS, line_pair, until
 from support.two_devices import link, linked_pair, make_new_device, settle_all, until_shown
 
 pytestmark = pytest.mark.asyncio
@@ -73,3 +88,73 @@ async def test_a_removed_device_ends_and_reads_nothing_more(tmp_path: Path) -> N
         assert second.line().phase is LinePhase.ENDED
         assert [device.name for device in first.devices()] == ["this device"]
         assert "after" not in [message.text for message in second.messages(second.line().name)]
+
+
+async def test_codes_that_do_not_check_out_are_told_apart(tmp_path: Path) -> None:
+    async with line_pair(tmp_path) as pair:
+        new = make_new_device(tmp_path / "new", pair.relay.url)
+        elsewhere = make_new_device(tmp_path / "elsewhere", "https://relay.example.org")
+        late = LinkingCode.make(relay_url=pair.relay.url, public_key=b"p", rng=os.urandom, now=1.0)
+        try:
+            code = new.show_linking_code()
+            assert new.show_linking_code() == code  # the same as long as it is good
+            for text, sentence in (
+                (code[:-1], "mistyped"),
+                (late.text, "expired"),
+                (elsewhere.show_linking_code(), "was made for the relay"),
+            ):
+                with pytest.raises(LinkingCodeRefused, match=sentence):
+                    await pair.client.link(text)
+            with pytest.raises(NewDeviceSilent):
+                await pair.client.link(code, timeout_seconds=0.3)
+            assert [device.state for device in pair.client.devices()][1:] == [DeviceState.LINKING]
+            async with new.online():
+                # What was begun goes on by itself, and the same code only waits for it.
+                await pair.client.link(code, timeout_seconds=WAIT_SECONDS, lines_seconds=WAIT_SECONDS)
+                await until(lambda: len(new.lines()) == 1)
+            with pytest.raises(CodeWasUsed):
+                await pair.client.link(code)
+        finally:
+            new.close()
+            elsewhere.close()
+
+
+async def test_what_only_the_first_device_may_do(tmp_path: Path) -> None:
+    async with linked_pair(tmp_path, clients=2) as (pair, _, (first, second)):
+        third = make_new_device(tmp_path / "third", pair.relay.url)
+        try:
+            code = third.show_linking_code()
+            with pytest.raises(DeviceLimit):
+                await first.link(code)
+            for forbidden in (second.link(code), second.connect("https://relay.example.org/i#x")):
+                with pytest.raises(PrimaryOnly):
+                    await forbidden
+            with pytest.raises(PrimaryOnly):
+                second.remove_device("device-2")
+            with pytest.raises(UnknownDevice):
+                first.remove_device("laptop")
+            with pytest.raises(WaitsToBeLinked):
+                await third.connect("https://relay.example.org/i#x")
+            with pytest.raises(NotLinkable):
+                first.show_linking_code()
+            with pytest.raises(UsageError, match="linked already"):
+                second.show_linking_code()
+        finally:
+            third.close()
+
+
+async def test_an_export_of_the_first_device_still_knows_the_second(tmp_path: Path) -> None:
+    async with linked_pair(tmp_path, clients=2) as (_, _, (first, second)):
+        first.export_to(tmp_path / "first.export", "carried", cost=TEST_COST)
+        second.export_to(tmp_path / "second.export", "carried", cost=TEST_COST)
+    for name, count in (("first", 2), ("second", 2)):
+        device = Device.import_from(
+            tmp_path / f"{name}.export",
+            home=tmp_path / f"{name}-again",
+            passphrase="carried",
+            new_passphrase=PASSPHRASE,
+            cost=TEST_COST,
+        )
+        assert len(device.devices()) == count
+        assert device.devices()[0].state is (DeviceState.PRIMARY if name == "first" else DeviceState.LINKED)
+        device.close()
