@@ -293,3 +293,10 @@ def test_scaled_time_runs_faster_and_only_forward() -> None:
     assert steady_seconds() <= steady_seconds()
     with pytest.raises(ValueError, match="forward"):
         Clock(0.0)
+
+
+@pytest.mark.parametrize(
+    ("over", "words"), [(1, "1 byte too long"), (2, "2 bytes too long"), (1_200, "1,200 bytes")]
+)
+def test_a_text_too_long_is_told_in_words_that_count(over: int, words: str) -> None:
+    assert f"This text is {words}" in TextTooLong(over).sentence
