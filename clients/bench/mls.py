@@ -15,8 +15,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -25,6 +27,11 @@ SIZES: Final = (2, 8, 64, 256, 1000)
 KINDS: Final = ("amanat", "mls-rs", "ts-mls", "amanat-0xF002")
 DEFAULT_SECONDS: Final = 150
 """For one kind at one size, of which the largest groups take half on a quiet machine."""
+
+SMALL_SIZE: Final = 2
+SMALL_REPEATS: Final = 3
+"""The smallest group, in which application messages are measured too, is measured by all in turn so often:
+operations of half a millisecond are soonest distorted by what else the machine does."""
 
 APPLICATION_TARGET: Final = 1.0
 PROCESS_TARGET: Final = 4.0
@@ -67,6 +74,20 @@ def _one(kind: str, size: int, seconds: float) -> Result:
         reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         return _last_line(done.stdout) | {"left_out": "failed: " + reason}
     return _last_line(done.stdout) or {"left_out": "printed no figures"}
+
+
+def _together(runs: Sequence[Result]) -> Result:
+    """Several runs of one kind at one size as one: medians of the figures, and what any of them left out."""
+    figures = [run["figures"] for run in runs if "figures" in run]
+    merged: Result = {key: run[key] for run in runs for key in run if key not in {"figures", "rounds"}}
+    if figures:
+        known = {
+            name: [one[name] for one in figures if one.get(name) is not None]
+            for name in dict.fromkeys(name for one in figures for name in one)
+        }
+        merged["figures"] = {name: median(values) if values else None for name, values in known.items()}
+        merged["rounds"] = dict(sum((Counter(run.get("rounds", {})) for run in runs), Counter[str]()))
+    return merged
 
 
 def ratios(results: dict[str, dict[str, Result]]) -> dict[str, dict[str, float]]:
@@ -132,12 +153,15 @@ def measure(
     results: dict[str, dict[str, Result]] = {kind: {} for kind in dict.fromkeys(("amanat", *kinds))}
     load_before = os.getloadavg()[0]
     for size in sizes:  # all kinds at one size one after another, so that they meet the same load
-        for kind, by_size in results.items():
+        runs: dict[str, list[Result]] = {kind: [] for kind in results}
+        for kind in list(results) * (SMALL_REPEATS if size <= SMALL_SIZE else 1):
             begun = time.monotonic()
-            by_size[str(size)] = _one(kind, size, seconds)
-            missing = by_size[str(size)].get("left_out")
+            runs[kind].append(_one(kind, size, seconds))
+            missing = runs[kind][-1].get("left_out")
             took = f"{time.monotonic() - begun:.0f} s"
             say(f"{kind}, {size} members: {took}" + (f", left out: {missing}" if missing else ""))
+        for kind, by_size in results.items():
+            by_size[str(size)] = _together(runs[kind])
     found, grown = ratios(results), growth(results)
     return {
         "machine": {

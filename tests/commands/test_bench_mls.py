@@ -85,7 +85,20 @@ def test_who_is_stopped_leaves_what_it_had_measured(monkeypatch: pytest.MonkeyPa
     assert one["left_out"] == "what took longer than 1 seconds"
 
 
-def figures(**values: float) -> dict[str, Any]:
+def test_several_runs_give_the_median_and_what_any_left_out() -> None:
+    runs: list[dict[str, Any]] = [
+        figures(commit=1.0, join=5.0),
+        figures(commit=9.0) | {"left_out": "the rest"},
+        figures(commit=2.0, join=7.0, state_bytes=None),
+    ]
+    merged = mls._together(runs)
+    assert merged["figures"] == {"commit": 2.0, "join": 6.0, "state_bytes": None}
+    assert merged["rounds"] == {"commit": 9, "join": 6, "state_bytes": 3}
+    assert merged["left_out"] == "the rest"
+    assert mls._together([{"left_out": "why"}]) == {"left_out": "why"}
+
+
+def figures(**values: float | None) -> dict[str, Any]:
     return {"figures": values, "rounds": dict.fromkeys(values, 3)}
 
 
