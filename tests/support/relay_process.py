@@ -49,6 +49,15 @@ class RelayProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def log_bytes(self) -> int:
+        """Length of the write-ahead log; it goes with a relay that ends in order."""
+        log = self.store / "relay.db-wal"
+        return log.stat().st_size if log.exists() else 0
+
     def has_store(self) -> bool:
         return self.store.exists()
 
