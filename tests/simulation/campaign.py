@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,10 @@ def _add(record: dict[str, Any], chunk: dict[str, Any]) -> None:
 
 
 def _firsts(record: dict[str, Any], wanted: int) -> Iterator[int]:
-    while record["next"] < wanted:
-        yield record["next"]
-        record["next"] += CHUNK
+    following = record["seeds"]
+    while following < wanted:
+        yield following
+        following += CHUNK
 
 
 def campaign(*, wanted: int, seconds: float, processes: int, profile: str) -> dict[str, Any]:
@@ -117,31 +118,36 @@ def campaign(*, wanted: int, seconds: float, processes: int, profile: str) -> di
     record = _load(path)
     before = record["seconds"]
     begun = time.monotonic()
-    with ProcessPoolExecutor(processes) as pool:
-        firsts = _firsts(record, wanted)
-        running = {
-            pool.submit(run_chunk, first, profile) for _, first in zip(range(processes), firsts, strict=False)
-        }
-        while running:
-            done = next((future for future in running if future.done()), None)
-            if done is None:
-                time.sleep(0.2)
-                continue
-            running.discard(done)
-            chunk = done.result()
-            _add(record, chunk)
-            record["seconds"] = before + time.monotonic() - begun
-            path.write_text(json.dumps(record, indent=1), encoding="utf-8")
-            for failure in chunk["failures"]:
-                say(f"seed {failure['seed']} ({failure['profile']}, {failure['leaves']} leaves): "
-                    f"{failure['kind']}: {failure['what']}")  # fmt: skip
-                for line in failure["story"]:
-                    say(f"    {line}")
-            if time.monotonic() - begun < seconds:
-                first = next(firsts, None)
-                if first is not None:
-                    running.add(pool.submit(run_chunk, first, profile))
+    for chunk in _chunks(_firsts(record, wanted), profile, processes, until=begun + seconds):
+        _add(record, chunk)
+        record["seconds"] = before + time.monotonic() - begun
+        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        for failure in chunk["failures"]:
+            say(f"seed {failure['seed']} ({failure['profile']}, {failure['leaves']} leaves): "
+                f"{failure['kind']}: {failure['what']}")  # fmt: skip
+            for line in failure["story"]:
+                say(f"    {line}")
     return record
+
+
+def _chunks(firsts: Iterator[int], profile: str, processes: int, *, until: float) -> Iterator[dict[str, Any]]:
+    """Chunks as they are done, by this process or by several."""
+    if processes == 1:
+        for first in firsts:
+            yield run_chunk(first, profile)
+            if time.monotonic() >= until:
+                return
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        at_once = zip(range(processes), firsts, strict=False)
+        running = {pool.submit(run_chunk, first, profile) for _, first in at_once}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+                following = next(firsts, None) if time.monotonic() < until else None
+                if following is not None:
+                    running.add(pool.submit(run_chunk, following, profile))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -322,7 +322,7 @@ STORE: Final[dict[str, tuple[int, Act]]] = {
     "lose-disk": (2, lose_disk),
     "roll-back": (3, roll_back),
 }
-LYING: Final[dict[str, tuple[int, Act]]] = {"lie": (8, lie)}
+LYING: Final[dict[str, tuple[int, Act]]] = {"lie": (25, lie)}
 VAULTS: Final[dict[str, tuple[int, Act]]] = {
     "copy-vault": (4, copy_vault),
     "old-vault": (2, old_vault),

@@ -113,6 +113,10 @@ def calm_down(world: World) -> None:
         if device.joined:
             device.stop()
             device.go_online()
+    world.run_until(world.now + 60)
+    for device in world.members():
+        if device.machine.view().phase is LinePhase.ACTIVE:
+            world.say(device)  # who was lied to finds out by the next message (R10)
     end = world.now + 25 * DAY
     pause = 120.0
     while world.now < end:
@@ -158,7 +162,22 @@ def _agreed(world: World) -> str | None:
             if step.state.phase in OVER or step.group is None:
                 continue
             found[step.group.epoch, step.group.epoch_authenticator] = device.name
-    return None if len(found) < 2 else f"{', '.join(found.values())} are in different epochs or groups"
+    if len(found) > 1:
+        return f"{', '.join(found.values())} are in different epochs or groups"
+    return _same_record(world)
+
+
+def _same_record(world: World) -> str | None:
+    """R10: whoever has read equally far in one channel has read the same."""
+    hashes: dict[tuple[bytes, int], bytes] = {}
+    for device in world.members():
+        channel = world.state(device).channel
+        if not channel.log_hash or device.machine.view().phase is not LinePhase.ACTIVE:
+            continue
+        known = hashes.setdefault((channel.incarnation, channel.position), channel.log_hash)
+        if known != channel.log_hash:
+            return f"{device.name} has read another record than the others, and does not know it"
+    return None
 
 
 def judge(world: World) -> None:

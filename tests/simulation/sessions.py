@@ -72,7 +72,7 @@ class Side:
         self.over = False
         self._links = self._requests = 0
         self._handle = 0
-        self._said = 0.0
+        self._said = self._quiet_since = 0.0
         self._heard = False
         self._bodies: dict[bytes, None] = {}
         self._until = world.now + 900
@@ -92,10 +92,19 @@ class Side:
         self._act(self.broker.on_tick(self.device.now))
         if self.machine is not None:
             self._feed(s.Tick())
+            self._keeps_the_rhythm()
             if self.line is None and self.world.relay.up and self.dice.random() < 0.3:
                 self._links += 1
                 self.line = Line(self, self._links)
             self._tell_broker()
+
+    def _keeps_the_rhythm(self) -> None:
+        """S5: whoever is attached and has read up sends a cell every second, filled or empty."""
+        machine = self.machine
+        if machine is None or self.line is None or not machine._may_send():
+            self._quiet_since = self.world.now
+        elif self.world.now - max(self._said, self._quiet_since) > 2.6:
+            self.world.violate("session-silence", f"{self.name} is connected and sends no cover traffic (S5)")
 
     def _tell_broker(self) -> None:
         if self.machine is None:

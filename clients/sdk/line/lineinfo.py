@@ -9,7 +9,7 @@ from clients.sdk.line.payloads import (
     encode_new_r,
 )
 from clients.sdk.line.step import Step
-from clients.sdk.line.tables import OutboxRow
+from clients.sdk.line.tables import CounterRow, OutboxRow
 from crypto.sensitive import Secret
 
 
@@ -21,12 +21,19 @@ def line_info_body(step: Step, row: OutboxRow) -> bytes:
     waiting = [other.counter for other in step.tables.outbox.rows() if other.counter]
     own = CounterBaseline(device_id=step.own.device_id, next_counter=min([row.counter, *waiting]))
     others = [
-        CounterBaseline(device_id=counters.device_id, next_counter=counters.contiguous + 1)
+        CounterBaseline(device_id=counters.device_id, next_counter=_next_counter(step, counters))
         for counters in step.tables.counters.rows()
         if step.state.member(counters.device_id) is not None
     ]
     info = LineInfo(baselines=(own, *others), secret=Secret(step.state.secret), settings=step.state.settings)
     return encode_line_info(info).reveal()
+
+
+def _next_counter(step: Step, counters: CounterRow) -> int:
+    """Whoever was just added gets a number above all that it ever sent, gaps included: none is used twice."""
+    member = step.state.member(counters.device_id)
+    added = member is not None and member.added_epoch == step.state.epoch
+    return (max(counters.contiguous, counters.highest) if added else counters.contiguous) + 1
 
 
 def new_r_body(step: Step) -> bytes:

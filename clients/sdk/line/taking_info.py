@@ -19,13 +19,17 @@ def take_line_info(step: Step, member: Member, payload: Payload) -> None:
     if member.device_id not in step.state.secret_from:
         return
     step.state.settings = info.settings
+    # Let in again by the other person's device: what that one has of third devices is not what this person
+    # has. They send anew what this person has not receipted (R12), so the own count goes on.
+    by_others = step.state.awaits_info and member.identity_key != step.own.identity_key
     for baseline in info.baselines:
         if baseline.device_id == step.own.device_id:
             step.state.next_counter = max(step.state.next_counter, baseline.next_counter)
             continue
         row = step.tables.counters.get(baseline.device_id)
         if row is not None and not row.baseline:
-            delivery.set_baseline(step, row, baseline.next_counter)
+            keep = by_others and baseline.device_id != member.device_id
+            delivery.set_baseline(step, row, row.contiguous + 1 if keep else baseline.next_counter)
     step.state.awaits_info = False
     _take(step, member, info.secret)
 
