@@ -1,0 +1,94 @@
+"""Shows that the wheel builds reproducibly: builds it twice, as if elsewhere and later, and compares.
+
+    python scripts/rebuild.py [--keep DIR]
+
+Uses the build backend of the interpreter that runs it (no download). Ends with 0 where both wheels are the
+same byte for byte, 1 where not; then it shows how they differ, by `diffoscope` if that is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TAKEN = ("chatserver", "clients", "crypto", "keys", "pyproject.toml", "README.md", "LICENSE")
+EPOCH = "1577836800"
+"""SOURCE_DATE_EPOCH: the same in both builds, as the specification of reproducible builds wants it."""
+
+
+def copy_of_source(folder: Path) -> Path:
+    """A copy of what goes into the wheel, with modes and times of its own."""
+    folder.mkdir(parents=True)
+    for name in TAKEN:
+        source, place = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.copytree(
+                source, place, ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copyfile
+            )
+        else:
+            shutil.copyfile(source, place)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        os.utime(path, (int(EPOCH), int(EPOCH)))
+    return folder
+
+
+def build(source: Path, out: Path, *, zone: str) -> Path:
+    """Build a wheel; returns it."""
+    environment = {
+        **os.environ, "SOURCE_DATE_EPOCH": EPOCH, "TZ": zone, "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
+    subprocess.run([*command, "-w", str(out), str(source)], check=True, env=environment, umask=0o022)
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Names of the members that differ."""
+    with zipfile.ZipFile(one) as first, zipfile.ZipFile(other) as second:
+        names = sorted({*first.namelist(), *second.namelist()})
+        return [
+            name
+            for name in names
+            if name not in first.namelist()
+            or name not in second.namelist()
+            or first.read(name) != second.read(name)
+        ]
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description="Builds the wheel twice and compares.")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="put the first wheel there")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wheels = [
+            build(copy_of_source(folder / place / "amanat"), folder / f"out-{place}", zone=zone)
+            for place, zone in (("a", "UTC"), ("another-place", "Asia/Karachi"))
+        ]
+        digests = [hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in wheels]
+        for digest, wheel in zip(digests, wheels, strict=True):
+            print(f"{digest}  {wheel.name}")
+        if options.keep is not None:
+            shutil.copy(wheels[0], options.keep)
+        if digests[0] == digests[1]:
+            print("the same, byte for byte")
+            return 0
+        print("NOT the same: " + ", ".join(differences(*wheels) or ["order or times of members"]))
+        if shutil.which("diffoscope") is not None:
+            subprocess.run(["diffoscope", *map(str, wheels)], check=False)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
