@@ -246,9 +246,8 @@ class FirstDevice:
         views = {line_id: host.view(line_id) for line_id in list(host.line_records)}
         views = {line_id: view for line_id, view in views.items() if view.phase in _OPEN}
         for sibling in siblings:
-            if sibling.phase is SiblingPhase.OPENING and sibling.public_key:
-                with host.vault.transaction() as tx:
-                    self._offer(tx, sibling, len(views))
+            if sibling.phase is SiblingPhase.OPENING:
+                self._go_on_opening(sibling, len(views), now)
         strangers = 0
         for line_id, view in views.items():
             strangers += self._remove_strangers(line_id, view, mine, gone)
@@ -258,6 +257,14 @@ class FirstDevice:
                         self._bring_in(sibling, line_id, view, now)
         if not strangers:
             self._forget_removed(siblings)
+
+    def _go_on_opening(self, sibling: Sibling, lines: int, now: float) -> None:
+        """Answer the new device's HELLO; or forget the attempt, if nobody answered within the hour."""
+        with self._host.vault.transaction() as tx:
+            if now > sibling.expires:
+                self.give_up(tx, sibling)
+            elif sibling.public_key:
+                self._offer(tx, sibling, lines)
 
     def _remove_strangers(self, line_id: bytes, view: LineView, mine: set[bytes], gone: set[bytes]) -> int:
         """Remove leaves of this person that are no device of theirs any more; returns how many there are.

@@ -153,6 +153,16 @@ def test_an_offer_that_comes_after_the_hour_is_not_taken(world: LinkWorld) -> No
     assert world.client.leaves == 2
 
 
+def test_an_attempt_that_nobody_answered_is_forgotten_with_its_code(world: LinkWorld) -> None:
+    code = world.code(world.new_device("phone"))
+    world.read(world.client, code)
+    assert [sibling.phase for sibling in world.client.siblings] == [SiblingPhase.OPENING]
+    world.client.desk.touch()
+    world.client.desk.work(code.expires + 1.0)
+    assert world.client.siblings == []
+    assert world.client.desk.boxes == {}
+
+
 def test_a_key_that_is_not_the_one_of_the_code_is_noticed(world: LinkWorld) -> None:
     """Somebody has seen the code, and the relay helps: the HELLO is replaced by another key."""
     phone = world.new_device("phone")
