@@ -109,4 +109,7 @@ def disk_of(store: Path) -> Disk:
 
 
 def _answer(status: int, body: bytes = b"") -> web.Response:
-    return web.Response(status=status, body=body, headers={**_HEADERS, "Content-Type": "text/plain"})
+    headers = {**_HEADERS, "Content-Type": "text/plain"}
+    if status == 405:  # RFC 9110 section 15.5.6
+        headers["Allow"] = "GET"
+    return web.Response(status=status, body=body, headers=headers)

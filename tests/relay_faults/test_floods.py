@@ -60,11 +60,11 @@ def resident_mib(pid: int) -> float:
 class Honest:
     """Two devices in a live session, and how long each cell takes from the one to the other."""
 
-    def __init__(self, alice: Client, bob: Client) -> None:
+    def __init__(self, alice: Client, bob: Client, name: str) -> None:
         self.alice = alice
         self.bob = bob
         self.seconds: list[float] = []
-        self.key = b"honest".ljust(32)
+        self.key = f"honest beside {name}".encode().ljust(32)
 
     async def begin(self) -> None:
         await self.alice.attached(self.key, b"a" * 32, cls=LIVE)
@@ -104,7 +104,7 @@ async def honest_pair(
     process: RelayProcess, name: str, rounds: int, *, apart: bool
 ) -> tuple[Honest, Counter[str]]:
     async with client_of(process) as alice, client_of(process) as bob:
-        honest = Honest(alice, bob)
+        honest = Honest(alice, bob, name)
         await honest.begin()
         attacking = asyncio.ensure_future(
             (attack_apart if apart else attack_here)(name, process.port, rounds)
@@ -141,7 +141,7 @@ async def test_latency_of_honest_cells_under_each_flood_is_reported(tmp_path: Pa
     async with relay(tmp_path, config=config, measured=False) as process:
         for name, (rounds, _) in ROUNDS.items():
             async with client_of(process) as alice, client_of(process) as bob:
-                honest = Honest(alice, bob)
+                honest = Honest(alice, bob, name)
                 await honest.begin()
                 for _ in range(300):
                     await honest.say()

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from chatserver.wire import limits
-from support.relay_process import ROOT, relay
+from support.relay_process import ROOT, free_port, relay
 
 DESCRIPTION = ROOT / "docs" / "openapi.json"
 CONFIG = """
@@ -62,6 +62,16 @@ async def test_every_route_answers_as_described(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_every_route_answers_as_described_to_much_more(tmp_path: Path) -> None:
     await judged(tmp_path, examples=1_000)
+
+
+@pytest.mark.asyncio
+async def test_every_route_of_the_operators_port_answers_as_described(tmp_path: Path) -> None:
+    port = free_port()
+    async with relay(tmp_path / "relay", config=f"[operator]\nport = {port}\n"):
+        url = f"http://127.0.0.1:{port}"
+        done = await asyncio.to_thread(run_schemathesis, url, "operator", tmp_path, examples=5)
+        assert done.returncode == 0, done.stdout[-4_000:] + done.stderr
+        assert "Tested: 3" in done.stdout, done.stdout
 
 
 def test_every_route_of_the_public_port_is_described() -> None:
