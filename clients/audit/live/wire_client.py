@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -41,18 +42,20 @@ class WireClient:
 
     def __init__(self, url: str) -> None:
         self._url = f"ws://{urlsplit(url).netloc}{WEBSOCKET_PATH}"
+        self._stack = contextlib.ExitStack()
         self._socket: ClientConnection | None = None
         self._numbers = itertools.count(1)
         self._heard: list[f.ServerFrame] = []
 
     def __enter__(self) -> Self:
-        self._socket = connect(
+        connecting = connect(
             self._url,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             open_timeout=ANSWER_SECONDS,
             close_timeout=1,
         )
+        self._socket = self._stack.enter_context(connecting)
         self._send(f.Hello(version=PROTOCOL_VERSION))
         self.wait_for(lambda frame: isinstance(frame, f.ServerHello))
         return self
@@ -60,8 +63,7 @@ class WireClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        self._stack.close()
 
     def attach(self, place: Place, token: bytes) -> f.ServerFrame:
         """Ask for a slot from the first cell on; the answer is ATTACHED or REFUSED."""
