@@ -104,6 +104,7 @@ def growth(results: dict[str, dict[str, Result]]) -> dict[str, float]:
 
     A tree of 1,000 members is 10 parents deep, one of 64 is 6: growth by the depth gives 1.67 at most, less
     as far as the cost does not depend on the tree; growth by the number of members gives 15.6.
+    Those who are measured stand at the right edge: 8 parents above them are set, and 6 in the group of 64.
     """
     by_size = {int(size): one["figures"] for size, one in results["amanat"].items() if "figures" in one}
     if 64 not in by_size or max(by_size) <= 64:
