@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 from urllib.parse import quote, quote_from_bytes
 
-from clients.replay.leaks import Kind, LeakSearch, Needle
+from clients.replay.leaks import SHORTEST_BYTES, Kind, LeakSearch, Needle
 
 URDU: Final = "ابپتٹجچحخدڈرڑزسشصطعغفقکگلمنوہیے"
 STREAM_HEADS: Final = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b\x08")
 """How a zlib or gzip stream begins (RFC 1950 section 2.2, RFC 1952 section 2.3.1)."""
+LEAST_KINDS: Final = 4
+"""Of byte values in a key: MLS knows a secret of zeros (RFC 9420 section 8.4), which stands everywhere."""
 SOUGHT_LETTERS: Final = 40
 """Of each text, in windows of 12 bytes; more would make the search long and find no more."""
 LEAST_STREAM_BYTES: Final = 24
@@ -39,7 +41,7 @@ def search_for(
         search.add_text(0, quote(one[:SOUGHT_LETTERS]))
     for kind, values in ((Kind.SECRET, secret_values), (Kind.IDENTIFIER, identifiers)):
         for value in values:
-            if len(value) >= 11:
+            if len(value) >= SHORTEST_BYTES and len(set(value)) >= LEAST_KINDS:
                 search.add(Needle(kind=kind, conversation=0, value=value))
                 search.add(Needle(kind=kind, conversation=0, value=quote_from_bytes(value, safe="").encode()))
     return search
