@@ -247,12 +247,12 @@ def test_the_root_file_system_is_built_and_its_relay_starts(tmp_path: Path) -> N
     inside = ["chroot", "--userspec=10001:10001", str(root), "/opt/amanat/bin/amanat-relay"]
     inside += ["--config", "/etc/amanat/config.toml"]
     subprocess.run([*inside, "init"], timeout=60, check=True)
-    relay = subprocess.Popen([*inside, "--port", "0"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert relay.stdout is not None
-        address = relay.stdout.readline().split()[-1]
-        with urllib.request.urlopen(f"{address}/v1/health", timeout=30) as answer:
-            assert answer.read() == b"ok\n"
-    finally:
-        relay.terminate()
-        assert relay.wait(30) == 0
+    with subprocess.Popen([*inside, "--port", "0"], stdout=subprocess.PIPE, text=True) as relay:
+        try:
+            assert relay.stdout is not None
+            address = relay.stdout.readline().split()[-1]
+            with urllib.request.urlopen(f"{address}/v1/health", timeout=30) as answer:
+                assert answer.read() == b"ok\n"
+        finally:
+            relay.terminate()
+    assert relay.returncode == 0
