@@ -59,8 +59,21 @@ def test_a_saboteur_breaks_its_promise_and_no_other(saboteur: Saboteur, tmp_path
     assert broken_by(target, saboteur.group, saboteur.only) == saboteur.breaks
 
 
-@pytest.mark.system
-@pytest.mark.parametrize("saboteur", _of(Group.LIVE))
+QUICK = {
+    "core-left", "foreign-acks", "open-house", "let-back", "forgetful-stop", "forgetful-kill",  # by the wire
+    "noted-frames", "drafts",  # two devices and a line
+}  # fmt: skip
+"""Live saboteurs that are caught within seconds; the others need two devices and a session of their own."""
+
+
+def _live(name: str) -> object:
+    marks = [pytest.mark.system] if name in QUICK else [pytest.mark.system, pytest.mark.long]
+    return pytest.param(SABOTEURS[name], id=name, marks=marks)
+
+
+@pytest.mark.parametrize(
+    "saboteur", [_live(name) for name, one in SABOTEURS.items() if one.group is Group.LIVE]
+)
 def test_a_live_saboteur_breaks_its_promise(saboteur: Saboteur, tmp_path: Path) -> None:
     if saboteur.breaks & TRACED and not strace_works():
         pytest.skip("strace may not trace here")
