@@ -342,8 +342,9 @@ def crime(world: World, dice: random.Random) -> None:
 
 
 def haunt(world: World, dice: random.Random) -> None:
-    if world.ghosts:
-        dice.choice(world.ghosts).haunt(world, dice)
+    removed = [ghost for ghost in world.ghosts if ghost.device in world.removed]
+    if removed:
+        dice.choice(removed).haunt(world, dice)
         world.note("ghost")
 
 
