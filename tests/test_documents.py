@@ -27,6 +27,7 @@ FENCE = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 OTHER_COMMANDS = {"cd", "pip", "python", "uv", "./run", "./test", "git"}
+OUR_PYTHON = ".venv/bin/python"
 OF_AN_OPERATOR = {
     *(
         "apt-get",
@@ -136,8 +137,10 @@ def test_commands_for_the_host_exist(command: str) -> None:
     elif words[0] == "amanat-relay":
         rest = words[3:] if words[1:2] == ["--config"] else words[1:]
         assert not rest or rest[0] in RELAY_COMMANDS
+    elif words[0] == OUR_PYTHON and not words[1].startswith("-"):
+        assert (ROOT / words[1]).is_file()
     else:
-        assert words[0] in OTHER_COMMANDS | OF_AN_OPERATOR
+        assert words[0] in OTHER_COMMANDS | OF_AN_OPERATOR | {OUR_PYTHON}
 
 
 def anchors(document: Path) -> set[str]:
