@@ -17,7 +17,7 @@ from clients.sdk.model import LinePhase, Offer, OfferState, Role
 from support.fake_device import NOW
 
 FOR_PEOPLE = {"open", "crisis", "relay", "replay", "bench", "vectors", "audit", "claims"}
-"""Nothing but a screen, or read by a parser of their own, or (claims) a file that programs read themselves."""
+"""Nothing but a screen, read by a parser of their own, or (claims) a file that programs read themselves."""
 
 
 def test_every_command_that_ends_with_a_result_has_json() -> None:
