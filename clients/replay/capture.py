@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from chatserver.wire.frames import Admit, Attach, Deposit, Drop, InboxOpen, Publish, decode_client
+from chatserver.wire.frames import Admit, Attach, Cell, Deposit, Drop, InboxOpen, Publish, decode_client
 from crypto.codec import CodecError
 
 READ_BYTES: Final = 256 * 1024
@@ -22,6 +22,10 @@ HEAD_END: Final = b"\r\n\r\n"
 MAX_HEAD_BYTES: Final = 64 * 1024
 FIRST_CONTROL_OPCODE: Final = 8
 """Close, ping and pong; below are continuation, text and binary."""
+CELL_HEAD_BYTES: Final = 14
+"""Of CELL: type, handle, place, close."""
+APART: Final = b"\xff" * 16
+"""What no needle goes across."""
 
 
 class Part(Enum):
@@ -121,6 +125,17 @@ class Capture:
     published: list[bytes] = field(default_factory=list, repr=False)
     """Contact bundles, which are public."""
 
+    def from_relay(self, message: bytes) -> None:
+        """Take note of a message from the relay.
+
+        The numbers that the relay puts before a cell (handle, place, close) are kept apart from the cell:
+        together with its first random byte they now and then spell the encoding of a text of one letter.
+        """
+        head = CELL_HEAD_BYTES if message[:1] == bytes([Cell.TYPE]) else len(message)
+        self.data += message[:head]
+        if head < len(message):
+            self.data += APART + message[head:]
+
     def to_relay(self, message: bytes) -> None:
         """Take note of a message from a device."""
         self.data += message
@@ -202,6 +217,8 @@ class RecordingFront:
                 for part, content in messages.feed(data):
                     if part is Part.MESSAGE and from_device:
                         self.capture.to_relay(content)
+                    elif part is Part.MESSAGE:
+                        self.capture.from_relay(content)
                     else:
                         self.capture.data += content
                 target.write(data)

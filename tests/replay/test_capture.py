@@ -9,9 +9,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from chatserver.wire.frames import Attach, Deposit, InboxOpen, encode
+from chatserver.wire.frames import Attach, Cell, Deposit, InboxOpen, encode
 from chatserver.wire.limits import ChannelClass
 from clients.replay.capture import Capture, MessageReader, Part, RecordingFront, unmask
+from clients.replay.leaks import Kind, LeakSearch, Needle
 
 HEAD = b"GET /v1/ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"
 
@@ -96,3 +97,17 @@ async def test_a_relay_that_is_down_looks_like_one() -> None:
         assert await reader.read() == b""
         writer.close()
         await writer.wait_closed()
+
+
+def test_the_numbers_before_a_cell_never_spell_a_short_text() -> None:
+    # Kind TEXT (1), counter 5, one letter: what a closing cell 5 under handle 1 looks like by chance.
+    needle = b"\x00\x01" + (5).to_bytes(8) + b"\x01m"
+    search = LeakSearch()
+    search.add(Needle(kind=Kind.PAYLOAD, conversation=1, value=needle))
+    by_chance = Cell(handle=1, seq=5, close=True, body=b"m" + bytes(16_383)).encode()
+    assert needle in by_chance
+    harmless, leaking = Capture(), Capture()
+    harmless.from_relay(by_chance)
+    assert search.search("frames", bytes(harmless.data)) == []
+    leaking.from_relay(Cell(handle=1, seq=5, close=True, body=needle + bytes(16_372)).encode())
+    assert len(search.search("frames", bytes(leaking.data))) == 1

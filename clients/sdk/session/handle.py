@@ -48,7 +48,8 @@ PIPE: Final = "clients.sdk.session.pipe:run"
 TERMINAL: Final = "clients.terminal.session_view:run"
 
 BROKER_SECONDS: Final = 0.5
-CHILD_START_SECONDS: Final = 30.0
+CHILD_START_SECONDS: Final = 120.0
+"""A slow phone that starts a dozen other things; a child that fails is noticed at once."""
 CHILD_END_SECONDS: Final = 5.0
 MAX_EFFECTS: Final = 1_024
 
