@@ -28,7 +28,10 @@ def test_quick(): print("quick ran")
 """
 
 
-def test_what_passed_is_left_out_until_all_has_passed(pytester: pytest.Pytester) -> None:
+def test_what_passed_is_left_out_until_all_has_passed(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # one of several processes notes nothing itself
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(TESTS)

@@ -106,7 +106,7 @@ class Traffic:
 
 async def run_traffic(directory: Path, steps: int, *, erase_every: int) -> Traffic:
     init_store(directory)
-    store = await SqliteStore.open(directory)
+    store = await SqliteStore.open(directory, StoreSettings(reserve_bytes=0))  # the raw disk is a small one
     traffic = Traffic()
     for number in range(steps):
         await asyncio.gather(*(traffic.open_channel(store) for _ in range(2)))

@@ -114,7 +114,7 @@ RULES = {
     "source.sealed": "R01",
     "source.tampering-noticed": "R10",
     "source.no-added-device": "R14-P2-stranger",
-    "source.removed-reads-nothing": "R13",
+    "source.removed-reads-nothing": "R17-unheard",
     "source.old-copy-noticed": "R09-clone",
     "source.session-proves-nothing": "S3-join",
     "source.own-inbox": "R21",
