@@ -125,7 +125,7 @@ async def fill(client: Client) -> int:
 
 async def deposit_to_the_end(client: Client, number: int) -> int:
     """Deposit until the connection ends; returns the number of the last cell that was acknowledged."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + END_SECONDS
     try:
         while time.monotonic() < deadline:  # refusals come fast, and the relay ends at its next sweep
             answer = await client.deposit(KEY, f"cell {number}")
