@@ -1,10 +1,8 @@
 """The relay's log: an allow-list of events that carry numbers only.
 
 No address, no id, no byte of a peer, no text of an exception can be logged, because there is no function that
-takes
-one: `Log.event` takes a member of `Event` and integers. The loggers of the libraries are silenced for the
-same
-reason: aiohttp and asyncio put requests and exceptions into their messages.
+takes one: `Log.event` takes a member of `Event` and integers. The loggers of the libraries are silenced for
+the same reason: aiohttp and asyncio put requests and exceptions into their messages.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The relay's sockets: aiohttp, one WebSocket endpoint, two small GETs, and nothing else.
 
 * `/v1/ws`, subprotocol `amanat.v1`: compression off (PITFALLS: side channel, memory), binary messages, one
-task
-  group per connection.
+  task group per connection.
 * `GET /v1/bundles/{bits}/{prefix_hex}`: a bucket of contact bundles (DESIGN section 6).
 * `GET /v1/health`: says that the relay runs, and nothing about anybody.
 
