@@ -68,10 +68,12 @@ def mutant(tree: Path, test: str, diff: str, *, slow: bool = False) -> Mutant:
 
 def judge(tree: Path, test: str, diff: str) -> str:
     one = mutant(tree, test, diff)
-    copy = tree.parent / "copy" / "tree"
-    run.copy_tree(copy)
-    verdict = run.run_mutant(one, run.run_baseline([one], copy), copy)
-    assert (copy / "crypto" / "guard.py").read_text() == GUARD  # left as it was
+    runner = run.Runner(tree.parent / "copy")
+    try:
+        verdict = run.run_mutant(one, run.run_baseline([one], runner), runner)
+    finally:
+        runner.close()
+    assert (runner.tree / "crypto" / "guard.py").read_text() == GUARD  # left as it was
     return verdict.kind
 
 

@@ -32,6 +32,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -147,35 +148,61 @@ class Outcomes:
         ]
 
 
-def run_tests(tree: Path, tests: Sequence[str], *, seconds: float, stop_at_first: bool) -> Outcomes:
-    """Run tests in a copy, with this interpreter, importing the copy's packages and no others."""
-    report = tree.parent / "outcomes.json"
-    report.unlink(missing_ok=True)
-    paths = [str(tree), str(tree / "tests"), str(HERE)]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment = {**inherited, "PYTHONPATH": os.pathsep.join(paths), "AMANAT_OUTCOMES": str(report)}
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "outcomes"]
-    command += ["-o", f"cache_dir={tree.parent / 'cache'}"]
-    command += ["--no-header", *(["-x"] if stop_at_first else []), *tests]
-    process = subprocess.Popen(
-        command,
-        cwd=tree,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    hung = False
-    try:
-        output, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        hung = True
-        os.killpg(process.pid, 9)  # its own session: only what this test run started
-        output, _ = process.communicate()
-    seen = json.loads(report.read_text()) if report.exists() else {"called": {}, "errors": []}
-    return Outcomes(called=seen["called"], errors=seen["errors"], hung=hung, output=output)
+class Runner:
+    """One copy of the tree, and the process (``forks.py``) whose forks run its tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tree = folder / "tree"
+        self._folder = folder
+        copy_tree(self.tree)
+        paths = [str(self.tree), str(self.tree / "tests"), str(HERE)]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+        self._report = folder / "outcomes.json"
+        environment = {
+            **inherited,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "AMANAT_OUTCOMES": str(self._report),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "forks.py")],
+            cwd=self.tree,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, tests: Sequence[str], *, seconds: float, stop_at_first: bool) -> Outcomes:
+        """Run tests with the copy's packages and no others.
+
+        Raises:
+            RuntimeError: The process that forks has died.
+        """
+        self._report.unlink(missing_ok=True)
+        output = self._folder / "output.txt"
+        arguments = ["-q", "--tb=line", "-p", "outcomes", "--no-header"]
+        arguments += ["-o", f"cache_dir={self._folder / 'cache'}", *(["-x"] if stop_at_first else []), *tests]
+        request = {"arguments": arguments, "output": str(output), "seconds": seconds}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("the process that runs the tests has died: see above")
+        seen: dict[str, Any] = {"called": {}, "errors": []}
+        if self._report.exists():
+            seen = json.loads(self._report.read_text())
+        return Outcomes(
+            called=seen["called"],
+            errors=seen["errors"],
+            hung=json.loads(answer)["hung"],
+            output=output.read_text(errors="replace") if output.exists() else "",
+        )
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=30)
 
 
 @contextmanager
@@ -191,10 +218,10 @@ def patched(mutant: Mutant, tree: Path) -> Iterator[str]:
                 (tree / name).unlink(missing_ok=True)
 
 
-def run_baseline(mutants: Sequence[Mutant], tree: Path) -> Outcomes:
+def run_baseline(mutants: Sequence[Mutant], runner: Runner) -> Outcomes:
     """All named tests in an unpatched copy, in one go."""
     tests = sorted({test for mutant in mutants for test in mutant.tests})
-    return run_tests(tree, tests, seconds=BASELINE_SECONDS, stop_at_first=False)
+    return runner.run(tests, seconds=BASELINE_SECONDS, stop_at_first=False)
 
 
 def judge_baseline(mutant: Mutant, baseline: Outcomes) -> tuple[str, str] | None:
@@ -211,7 +238,7 @@ def judge_baseline(mutant: Mutant, baseline: Outcomes) -> tuple[str, str] | None
     return None
 
 
-def run_mutant(mutant: Mutant, baseline: Outcomes, tree: Path) -> Verdict:
+def run_mutant(mutant: Mutant, baseline: Outcomes, runner: Runner) -> Verdict:
     """Judge one mutant in a copy of the tree, which is left as it was."""
     begun = time.monotonic()
 
@@ -221,10 +248,10 @@ def run_mutant(mutant: Mutant, baseline: Outcomes, tree: Path) -> Verdict:
     unfit = judge_baseline(mutant, baseline)
     if unfit is not None:
         return verdict(*unfit)
-    with patched(mutant, tree) as trouble:
+    with patched(mutant, runner.tree) as trouble:
         if trouble:
             return verdict("broken", f"does not apply: {trouble}")
-        seen = run_tests(tree, mutant.tests, seconds=MUTANT_SECONDS, stop_at_first=True)
+        seen = runner.run(mutant.tests, seconds=MUTANT_SECONDS, stop_at_first=True)
     failed = [node for node, outcome in seen.called.items() if outcome == "failed"]
     if failed:
         return verdict("caught", f"by {failed[0].rpartition('::')[2]}")
@@ -239,21 +266,19 @@ def run_mutant(mutant: Mutant, baseline: Outcomes, tree: Path) -> Verdict:
 
 def judge_all(mutants: Sequence[Mutant], folder: Path, jobs: int) -> dict[str, int]:
     """Judge all, some at once, each in one of as many copies; prints a line for each."""
-    trees: SimpleQueue[Path] = SimpleQueue()
+    runners: SimpleQueue[Runner] = SimpleQueue()
     for number in range(jobs):
-        tree = folder / str(number) / "tree"
-        copy_tree(tree)
-        trees.put(tree)
-    first = trees.get()
+        runners.put(Runner(folder / str(number)))
+    first = runners.get()
     baseline = run_baseline(mutants, first)
-    trees.put(first)
+    runners.put(first)
 
     def judge(mutant: Mutant) -> Verdict:
-        tree = trees.get()
+        runner = runners.get()
         try:
-            return run_mutant(mutant, baseline, tree)
+            return run_mutant(mutant, baseline, runner)
         finally:
-            trees.put(tree)
+            runners.put(runner)
 
     counts = {"caught": 0, "survived": 0, "broken": 0, "left out": 0}
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -264,6 +289,8 @@ def judge_all(mutants: Sequence[Mutant], folder: Path, jobs: int) -> dict[str, i
                 f"{verdict.kind}: {verdict.detail} ({verdict.seconds:.1f} s)",
                 flush=True,
             )
+    for _ in range(jobs):
+        runners.get().close()
     return counts
 
 
