@@ -67,6 +67,7 @@ def therapist_token(store: Path, *, days: int, as_json: bool) -> int:
     """Print a token that registers one therapist (R21)."""
     from chatserver.clock import SystemClock
     from chatserver.store.protocol import Day, day_of, hash_token
+    from chatserver.store.registrations import token_id
     from chatserver.store.sqlite import add_therapist_token
 
     if not 1 <= days <= MAX_TOKEN_DAYS:
@@ -75,8 +76,99 @@ def therapist_token(store: Path, *, days: int, as_json: bool) -> int:
     expires_day = Day(day_of(SystemClock().utc_seconds()) + days)
     with store_errors(store):
         add_therapist_token(store, hash_token(token.encode("ascii")), expires_day=expires_day)
-    print(json.dumps({"token": token, "expires_day": expires_day}) if as_json else token)
+    if as_json:
+        named = token_id(hash_token(token.encode("ascii"))).hex()
+        print(json.dumps({"token": token, "id": named, "expires_day": expires_day}))
+    else:
+        print(token)
     return OK
+
+
+def therapists(store: Path, *, as_json: bool) -> int:
+    """Print who is registered and which tokens nobody has used: no names, no lines, no invitations."""
+    from chatserver.store.registrations import list_registrations
+
+    with store_errors(store):
+        registered, tokens = list_registrations(store)
+    if as_json:
+        rows = [
+            {"fingerprint": one.fingerprint.hex(), "bundle_until": one.bundle_until} for one in registered
+        ]
+        unused = [{"id": one.token_id.hex(), "expires_day": one.expires_day} for one in tokens]
+        print(json.dumps({"therapists": rows, "tokens": unused}))
+        return OK
+    print(f"{len(registered)} registered, by fingerprint:")
+    for one in registered:
+        until = (
+            "no contact published" if one.bundle_until is None else f"contact until {_date(one.bundle_until)}"
+        )
+        print(f"  {one.fingerprint.hex()}  {until}")
+    print(f"{len(tokens)} tokens that nobody has used, by id:")
+    for token in tokens:
+        print(f"  {token.token_id.hex()}  good through {_date(token.expires_day)}")
+    return OK
+
+
+def revoke_token(store: Path, named: str, *, as_json: bool) -> int:
+    """Take back a token that nobody has used, named by its id or by itself."""
+    from chatserver.store.protocol import hash_token
+    from chatserver.store.registrations import TOKEN_ID_BYTES, revoke_token
+
+    is_id = len(named) == 2 * TOKEN_ID_BYTES
+    try:
+        wanted = bytes.fromhex(named) if is_id else hash_token(named.encode("ascii"))
+    except ValueError:
+        raise Stop("a token is named by its id of 16 hexadecimal digits, or by itself", USAGE) from None
+    with store_errors(store):
+        found = revoke_token(store, wanted)
+    if not found:
+        raise Stop("there is no such token: used, expired, or never given out here", FAILED)
+    print(
+        json.dumps({"revoked": True}) if as_json else "the token is taken back; nobody can register with it"
+    )
+    return OK
+
+
+def remove_therapist(store: Path, named: str, *, confirmed: bool, as_json: bool) -> int:
+    """Close a therapist's inbox and withdraw their bundle; without confirmation only say what would go."""
+    from chatserver.store.registrations import MIN_FINGERPRINT_HEX, find_therapists, remove_therapist
+
+    try:
+        fingerprint = bytes.fromhex(named)
+    except ValueError:
+        fingerprint = b""
+    if len(fingerprint) * 2 < MIN_FINGERPRINT_HEX:
+        raise Stop(
+            f"a therapist is named by at least {MIN_FINGERPRINT_HEX} hexadecimal digits of their fingerprint",
+            USAGE,
+        )
+    with store_errors(store):
+        found = find_therapists(store, fingerprint)
+        if len(found) != 1:
+            several = "several therapists have fingerprints that begin so" if found else "no such therapist"
+            raise Stop(f"{several}; `amanat-relay therapists` lists them", FAILED)
+        [one] = found
+        if not confirmed:
+            raise Stop(
+                f"{one.fingerprint.hex()}: {one.first_contacts} first contacts that wait would be lost;"
+                " say --yes to remove this therapist",
+                USAGE,
+            )
+        gone = remove_therapist(store, one.fingerprint)
+    lost = gone.first_contacts if gone is not None else 0
+    if as_json:
+        print(json.dumps({"fingerprint": one.fingerprint.hex(), "first_contacts": lost}))
+        return OK
+    print(f"{one.fingerprint.hex()} is removed, and {lost} first contacts that waited are gone.")
+    print("Their lines go on; nobody new can reach them here. To come back they need a new token, or, with")
+    print('[therapists] admission = "open", nothing.')
+    return OK
+
+
+def _date(day: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
 
 
 def restored(store: Path, *, as_json: bool) -> int:

@@ -105,6 +105,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     token.add_argument("--days", type=int, default=14, help="days for which it is good (default 14)")
     token.add_argument("--json", action="store_true", help="for programs")
+    listed = commands.add_parser(
+        "therapists", parents=[common], help="list registered therapists, by fingerprint, and unused tokens"
+    )
+    listed.add_argument("--json", action="store_true", help="for programs")
+    revoked = commands.add_parser(
+        "revoke-token", parents=[common], help="take back a token that nobody has used"
+    )
+    revoked.add_argument("token", metavar="ID", help="as `therapists` lists it; or the token itself")
+    revoked.add_argument("--json", action="store_true", help="for programs")
+    removed = commands.add_parser(
+        "remove-therapist",
+        parents=[common],
+        help="close a therapist's inbox, with the first contacts in it, and withdraw their contact",
+    )
+    removed.add_argument("fingerprint", metavar="FINGERPRINT", help="or its first 16 digits")
+    removed.add_argument(
+        "--yes", action="store_true", help="do it; without it only what would be lost is said"
+    )
+    removed.add_argument("--json", action="store_true", help="for programs")
     check = commands.add_parser("check-config", parents=[common], help="check the settings and this machine")
     check.add_argument("--defaults", action="store_true", help="print config.toml with all defaults")
     check.add_argument("--json", action="store_true", help="for programs")
@@ -138,19 +157,31 @@ def _run(options: argparse.Namespace) -> int:
     except ConfigError as error:
         raise Stop(str(error), FAILED) from None
     store = options.store if options.store is not None else config.store_directory
+    if options.command is not None:
+        return _errand(options, path, config, store)
+    if options.port is not None and not 0 <= options.port <= 65_535:
+        raise Stop("--port wants 0 to 65535", USAGE)
+    return serve(config, store, config.listen.port if options.port is None else options.port)
+
+
+def _errand(options: argparse.Namespace, path: Path | None, config: Config, store: Path) -> int:
     match options.command:
         case "init":
             return errands.init(store)
         case "therapist-token":
             return errands.therapist_token(store, days=options.days, as_json=options.json)
-        case "check-config":
-            return errands.check_config(path, config, store, root=options.root, as_json=options.json)
+        case "therapists":
+            return errands.therapists(store, as_json=options.json)
+        case "revoke-token":
+            return errands.revoke_token(store, options.token, as_json=options.json)
+        case "remove-therapist":
+            return errands.remove_therapist(
+                store, options.fingerprint, confirmed=options.yes, as_json=options.json
+            )
         case "restored":
             return errands.restored(store, as_json=options.json)
         case _:
-            if options.port is not None and not 0 <= options.port <= 65_535:
-                raise Stop("--port wants 0 to 65535", USAGE)
-            return serve(config, store, config.listen.port if options.port is None else options.port)
+            return errands.check_config(path, config, store, root=options.root, as_json=options.json)
 
 
 def serve(

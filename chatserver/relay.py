@@ -41,6 +41,9 @@ _CAUSES: Final[dict[type[StoreError], str]] = {
 }
 """How the log names what is wrong with the store."""
 
+BUCKET_SECONDS: Final = 10.0
+"""For so long a bucket of bundles is served without asking the store."""
+
 
 class Relay:
     """The relay without its sockets. Use as an async context manager: inside, its tasks run.
@@ -90,7 +93,7 @@ class Relay:
         self._onion_record = AddressRecord()
         self._group: asyncio.TaskGroup | None = None
         self._in_store = 0
-        self._buckets: dict[tuple[int, int], bytes] = {}
+        self._buckets: dict[tuple[int, int], tuple[float, bytes]] = {}
         self._expired_day = 0
 
     async def __aenter__(self) -> Self:
@@ -138,11 +141,15 @@ class Relay:
         return Meter(self.config.limits, self.clock, address or self._onion_record).try_take(Kind.FETCH)
 
     async def bucket(self, bits: int, prefix: int) -> bytes:
-        """The encoded bucket of contact bundles (DESIGN section 6); kept until a bundle is published."""
-        found = self._buckets.get((bits, prefix))
-        if found is None:
+        """The encoded bucket of contact bundles (DESIGN section 6); kept until a bundle is published.
+
+        Nor for longer than BUCKET_SECONDS: an operator may have removed a therapist.
+        """
+        now = self.clock.monotonic()
+        known_until, found = self._buckets.get((bits, prefix), (now, b""))
+        if known_until <= now:
             found = encode_bucket(await self.store.bundles(bits=bits, prefix=prefix))
-            self._buckets[bits, prefix] = found
+            self._buckets[bits, prefix] = now + BUCKET_SECONDS, found
         return found
 
     def forget_buckets(self) -> None:

@@ -46,7 +46,10 @@ OF_AN_OPERATOR = {
     *("systemctl", "tor", "useradd"),
 }
 """Programs of the host that docs/OPERATIONS.md names; whether they are there is the host's business."""
-RELAY_COMMANDS = {"init", "therapist-token", "check-config", "restored"}
+RELAY_COMMANDS = {
+    *("init", "check-config", "restored"),
+    *("therapist-token", "therapists", "revoke-token", "remove-therapist"),
+}
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatserver.store.database import open_database, translate
-from chatserver.store.erasure import erase
+from chatserver.store.errand import errand
 from chatserver.store.protocol import INCARNATION_BYTES
 
 
@@ -55,19 +54,8 @@ def restored(directory: Path, *, rng: Callable[[int], bytes] = os.urandom) -> Re
     Raises:
         StoreMissing, StoreBusy, StoreDamaged, StoreTooNew, StoreFull, StoreError: nothing was done.
     """
-    database = open_database(directory, owner=True, check=True)
-    try:
-        database.writer_lock.acquire()
-        db = database.connection
-        db.execute("BEGIN IMMEDIATE")
-        done = _begin_anew(db, rng)
-        db.execute("COMMIT")
-        erase(database)
-    except (sqlite3.Error, OSError) as error:
-        raise translate(error) from error
-    finally:
-        database.close()
-    return done
+    with errand(directory, owner=True) as db:
+        return _begin_anew(db, rng)
 
 
 def _begin_anew(db: sqlite3.Connection, rng: Callable[[int], bytes]) -> Restored:

@@ -14,15 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from chatserver.store import channels, checks, expiry, inboxes
-from chatserver.store.database import (
-    Connect,
-    Database,
-    connect,
-    create_files,
-    open_database,
-    translate,
-)
-from chatserver.store.erasure import erase
+from chatserver.store.database import Connect, Database, connect, create_files, open_database
+from chatserver.store.errand import errand
 from chatserver.store.protocol import (
     CELL_BYTES,
     Acknowledged,
@@ -62,19 +55,8 @@ def add_therapist_token(directory: Path, token_hash: TokenHash, *, expires_day: 
         StoreMissing, StoreBusy, StoreDamaged, StoreTooNew, StoreError: as `SqliteStore.open`.
     """
     checks.token_hash(token_hash)
-    database = open_database(directory, owner=False, check=False)
-    try:
-        database.writer_lock.acquire()
-        db = database.connection
-        db.execute("BEGIN IMMEDIATE")
-        done = inboxes.add_therapist_token(db, token_hash, expires_day=expires_day)
-        db.execute("COMMIT")
-        erase(database)
-    except (sqlite3.Error, OSError) as error:
-        raise translate(error) from error
-    finally:
-        database.close()
-    return done
+    with errand(directory) as db:
+        return inboxes.add_therapist_token(db, token_hash, expires_day=expires_day)
 
 
 class SqliteStore:

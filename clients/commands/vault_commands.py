@@ -86,6 +86,10 @@ def _init(context: Context, arguments: argparse.Namespace) -> int:
             )
         else:
             context.print(f"Made a {role.value}'s device in {context.home}.")
+            if role is Role.THERAPIST:
+                context.print(
+                    f"The relay's operator can tell you by this fingerprint: {device.fingerprint.hex()}"
+                )
             following = "invite" if role is Role.THERAPIST else "connect LINK"
             context.print(f"Next: amanat --home {context.home} {following}")
     return ExitCode.OK

@@ -134,7 +134,7 @@ def test_a_token_registers_one_therapist(tmp_path: Path, capfd: pytest.CaptureFi
     assert len(token) == 43
     assert main(["--store", store, "therapist-token", "--json", "--days", "3"]) == 0
     printed = json.loads(capfd.readouterr().out)
-    assert set(printed) == {"token", "expires_day"}
+    assert set(printed) == {"token", "id", "expires_day"}
     assert main(["--store", store, "therapist-token", "--days", "0"]) == 2
 
 
