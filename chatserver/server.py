@@ -19,6 +19,7 @@ from typing import Final
 from aiohttp import WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
+from chatserver.frame_watch import WatchedHandler
 from chatserver.peer import Kind
 from chatserver.rates import AddressRecord
 from chatserver.relay import Relay
@@ -147,6 +148,12 @@ class Listener(web.Server):
     ) -> None:
         super().__init__(handler, access_log=None, keepalive_timeout=keepalive_seconds)
         self._door = door
+        self._keepalive_seconds = keepalive_seconds
+
+    def __call__(self) -> web.RequestHandler:
+        """A connection."""
+        loop = asyncio.get_running_loop()
+        return WatchedHandler(self, loop=loop, access_log=None, keepalive_timeout=self._keepalive_seconds)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Somebody comes."""

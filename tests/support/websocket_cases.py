@@ -28,7 +28,6 @@ class Case:
         pongs: payloads of PONGs that come back, in order.
         ends: code of the CLOSE that the client has sent; the server answers it, at most by 1000 instead.
         fails: codes of the server's CLOSE, where the client broke the protocol.
-        lax: why the library takes what RFC 6455 forbids; such a case says what happens today.
     """
 
     number: str
@@ -37,7 +36,6 @@ class Case:
     pongs: tuple[bytes, ...] = ()
     ends: int | None = None
     fails: tuple[int, ...] = ()
-    lax: str = ""
 
 
 def by_octets(data: bytes, size: int = 1) -> tuple[bytes, ...]:
@@ -146,9 +144,10 @@ def fragments() -> Iterator[Case]:
     yield Case("5.19", (five,), echoes=(whole,), pongs=(b"ping",) * 4)
     yield Case("5.20", by_octets(five, 11), echoes=(whole,), pongs=(b"ping",) * 4)
     empty = frame(BINARY, b"", fin=False) + frame(BINARY, b"x")
-    yield Case(
-        "5.18a", (empty,), echoes=(b"x",), lax="aiohttp sees no open message behind an empty first fragment"
-    )
+    yield Case("5.18a", (empty,), fails=(PROTOCOL_ERROR,))
+    yield Case("5.18b", by_octets(two + empty), echoes=both, fails=(PROTOCOL_ERROR,))
+    half = frame(BINARY, b"", fin=False) + frame(CONTINUATION, b"", fin=False)
+    yield Case("5.18c", (half + ping + frame(CONTINUATION, b"x"),), echoes=(b"x",), pongs=(b"ping",))
 
 
 def closes() -> Iterator[Case]:
@@ -173,10 +172,10 @@ def closes() -> Iterator[Case]:
     for number, code in enumerate(good, 1):
         yield Case(f"7.7.{number}", (closing(code),), ends=code)
     for number, code in enumerate((0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999), 1):
-        if code == 1006:
-            yield Case("7.9.5", (closing(code),), ends=code, lax="aiohttp takes 1006 off the wire")
-        else:
-            yield Case(f"7.9.{number}", (closing(code),), fails=(PROTOCOL_ERROR,))
+        yield Case(f"7.9.{number}", (closing(code),), fails=(PROTOCOL_ERROR,))
+    yield Case(
+        "7.9.5a", by_octets(message(b"Hello") + closing(1006)), echoes=(b"Hello",), fails=(PROTOCOL_ERROR,)
+    )
 
 
 def limits() -> Iterator[Case]:
@@ -201,11 +200,19 @@ def limits() -> Iterator[Case]:
 
 
 def masks() -> Iterator[Case]:
+    """Section 5.1, for which Autobahn has no case: every frame of a client is masked."""
+    good = message(b"good")
+    bare = frame(BINARY, b"bare", masked=False)
+    yield Case("5.1 (1)", (bare,), fails=(PROTOCOL_ERROR,))
+    yield Case("5.1 (2)", (good + bare,), echoes=(b"good",), fails=(PROTOCOL_ERROR,))
+    yield Case("5.1 (3)", by_octets(good + bare), echoes=(b"good",), fails=(PROTOCOL_ERROR,))
+    yield Case("5.1 (4)", (frame(PING, b"ping", masked=False),), fails=(PROTOCOL_ERROR,))
+    yield Case("5.1 (5)", (frame(CLOSE, b"\x03\xe8", masked=False),), fails=(PROTOCOL_ERROR,))
+    inside = frame(BINARY, b"f1", fin=False) + frame(CONTINUATION, b"f2", masked=False)
+    yield Case("5.1 (6)", (inside,), fails=(PROTOCOL_ERROR,))
+    wide = frame(BINARY, b"*" * 16_439, masked=False)
     yield Case(
-        "RFC 6455 5.1",
-        (frame(BINARY, b"bare", masked=False),),
-        echoes=(b"bare",),
-        lax="aiohttp takes unmasked frames; masks protect proxies that a browser is made to speak through",
+        "5.1 (7)", by_octets(message(b"*" * 300) + wide, 101), echoes=(b"*" * 300,), fails=(PROTOCOL_ERROR,)
     )
 
 
