@@ -72,7 +72,8 @@ class Line:
         self._assembler = Assembler()
         self.down = Stream(world, self.name, up=False, dice=dice, delay=lambda: world.delay(dice),
                            arrive=self._from_relay)  # fmt: skip
-        self.socket: RelaySocket = world.relay.accept(self._relay_says)
+        self.relay = world.two_stores.host_of(device.name)
+        self.socket: RelaySocket = self.relay.accept(self._relay_says)
         self.socket.on_close = self._relay_closes
         self.up = Stream(world, self.name, up=True, dice=dice, delay=lambda: world.delay(dice),
                          arrive=self._to_relay)  # fmt: skip
@@ -85,11 +86,13 @@ class Line:
             return
         message = self.machine.send(frame)
         self.device.world.relay_receives(self.device, frame, message)
+        if isinstance(frame, f.Deposit):
+            self.device.world.two_stores.deposited(self, frame)
         self.up.write(framed(message))
 
     def _to_relay(self, data: bytes) -> None:
         self.socket.arrive(data)
-        self.device.world.relay.turn()
+        self.relay.turn()
 
     # -- from the relay
 
@@ -120,11 +123,10 @@ class Line:
         self.up.cut()
         self.down.cut()
         self.alive = False
-        world = self.device.world
-        world.relay.forget(self.socket)
+        self.relay.forget(self.socket)
         if not self.socket.dead:
             self.socket.hang_up()
-            world.relay.turn()
+            self.relay.turn()
         self.owner.disconnected(self)
 
 

@@ -16,7 +16,7 @@ from clients.sdk.line import events as e
 from clients.sdk.line.payloads import TextTooLong
 from crypto.errors import StateError
 from keys.memory_vault import MemoryVault
-from simulation import malice, sessions
+from simulation import malice, sessions, split
 from simulation.device import CrashPlan, SimDevice
 from simulation.mischief import LIES, Lie
 from simulation.world import DAY, World
@@ -240,6 +240,36 @@ def lie(world: World, dice: random.Random) -> None:
     world.note(f"lie:{kind}")
 
 
+# -------------------------------------------------------------------------------------- two stores at once
+
+
+def clone_store(world: World, dice: random.Random) -> None:
+    """A copy of the store serves beside the first; each connection comes to one of them by chance."""
+    if world.two_stores.second is None and world.relay.up:
+        world.story("relay", "a copy of its disk serves beside it")
+        world.note("two-stores")
+        world.two_stores.begin(apart=frozenset(), crosses=0.0, slowest=0.0)
+
+
+def equivocate(world: World, dice: random.Random) -> None:
+    """Some devices are shown another log than the others (R10)."""
+    names = [device.name for device in world.members()]
+    if world.two_stores.second is None and world.relay.up and len(names) > 1:
+        apart = frozenset(dice.sample(names, dice.randrange(1, len(names))))
+        crosses, slowest = dice.choice([0.0, 0.2, 0.6, 1.0]), dice.choice([0.5, 10.0, 300.0])
+        world.story("relay", f"keeps {', '.join(sorted(apart))} on a second store ({crosses:.0%} cross)")
+        world.note("two-stores")
+        world.two_stores.begin(apart=apart, crosses=crosses, slowest=slowest)
+
+
+def one_store(world: World, dice: random.Random) -> None:
+    """One of the two stores is given up."""
+    if world.two_stores.second is not None:
+        survives = dice.random() < 0.5
+        world.story("relay", f"has one store again, the {'second' if survives else 'first'}")
+        world.two_stores.end(second_survives=survives)
+
+
 # ------------------------------------------------------------------------------------------- old vaults
 
 
@@ -322,6 +352,11 @@ STORE: Final[dict[str, tuple[int, Act]]] = {
     "lose-disk": (2, lose_disk),
     "roll-back": (3, roll_back),
 }
+CLONE: Final[dict[str, tuple[int, Act]]] = {"clone-store": (5, clone_store), "one-store": (3, one_store)}
+EQUIVOCATION: Final[dict[str, tuple[int, Act]]] = {
+    "equivocate": (6, equivocate),
+    "one-store": (3, one_store),
+}
 LYING: Final[dict[str, tuple[int, Act]]] = {"lie": (25, lie)}
 VAULTS: Final[dict[str, tuple[int, Act]]] = {
     "copy-vault": (4, copy_vault),
@@ -341,6 +376,11 @@ def crime(world: World, dice: random.Random) -> None:
         device.schedule_tick()
 
 
+def trick(world: World, dice: random.Random) -> None:
+    """A member whose keys some cannot follow, or a new device that gets no Welcome."""
+    dice.choice(split.TRICKS)(world, _some(world, dice), dice)
+
+
 def haunt(world: World, dice: random.Random) -> None:
     removed = [ghost for ghost in world.ghosts if ghost.device in world.removed]
     if removed:
@@ -349,6 +389,7 @@ def haunt(world: World, dice: random.Random) -> None:
 
 
 MALICE: Final[dict[str, tuple[int, Act]]] = {"crime": (6, crime)}
+SPLIT: Final[dict[str, tuple[int, Act]]] = {"trick": (8, trick)}
 GHOSTS: Final[dict[str, tuple[int, Act]]] = {
     "add-device": (4, add_device),
     "remove-device": (4, remove_device),

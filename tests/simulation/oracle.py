@@ -12,6 +12,7 @@ How strict the end is depends on what was really done to the run:
 
 from __future__ import annotations
 
+import random
 from typing import Final
 
 from clients.sdk.line import events as e
@@ -42,8 +43,8 @@ NEVER_HONESTLY: Final = frozenset(
 )
 """What no person may be told when nobody lied and no disk was lost."""
 
-_STORE: Final = frozenset({"lost-store", "old-store"})
-_BAD: Final = frozenset({*_STORE, "lie", "old-vault", "twin", "malice"})
+_STORE: Final = frozenset({"lost-store", "old-store", "two-stores"})
+_BAD: Final = frozenset({*_STORE, "lie", "old-vault", "twin", "malice", "split"})
 
 
 def strict(world: World) -> bool:
@@ -100,6 +101,8 @@ def calm_down(world: World) -> None:
     """Faults stop; people do what they are asked to; time passes until everything has settled, or 25 days."""
     world.story("everybody", "faults stop here")
     world.mischief.stop()
+    faults_end = random.Random(f"{world.seed}/one-store").random()
+    world.two_stores.end(second_survives=faults_end < 0.5)
     sessions.close(world)
     world.delays = (0.02, 0.2)
     world.relay.commit_seconds = 0.0
@@ -153,7 +156,17 @@ def _settled(world: World) -> bool:
         state = world.state(device)
         if state.request_due_at > world.now or state.awaits_info or state.update_first:
             return False
-    return _agreed(world) is None
+    return _agreed(world) is None and not _dead_leaf(world)
+
+
+def _dead_leaf(world: World) -> str:
+    """R17: a device whose Welcome never reached it does not stay in the line."""
+    absent = {device.own.device_id: device.name for device in world.devices if not device.joined}
+    for device in world.members() if "unwelcome" in world.happened else ():
+        for member in world.state(device).members:
+            if member.device_id in absent and device.machine.view().phase is LinePhase.ACTIVE:
+                return f"{device.name} still counts {absent[member.device_id]}, which never came (R17)"
+    return ""
 
 
 def _agreed(world: World) -> str | None:
@@ -195,6 +208,9 @@ def judge(world: World) -> None:
     stranded = any(d.machine.view().phase is LinePhase.STRANDED for d in world.members())
     if wrong is not None and not over and not stranded:
         world.violate("disagreement", wrong)
+    dead = _dead_leaf(world)
+    if dead and not over and not stranded:
+        world.violate("dead-leaf", dead)
     for text in world.texts.values():
         _judge_text(world, text)
     _forget(world)

@@ -25,6 +25,9 @@ from simulation.wire import RelaySocket
 
 T = TypeVar("T")
 
+_DISK = ("_channels", "_tombstones", "_drops", "_therapists", "_admissions", "_tokens")
+"""What of `MemoryStore` stands for the disk."""
+
 
 class RelayWorld(Protocol):
     """The world, as far as the relay's host needs it."""
@@ -237,9 +240,7 @@ class RelayHost:
         """A backup of the store."""
         if not isinstance(self.store, MemoryStore):
             return {}
-        return copy.deepcopy(
-            {name: getattr(self.store, name) for name in ("_channels", "_tombstones", "_drops")}
-        )
+        return copy.deepcopy({name: getattr(self.store, name) for name in _DISK})
 
     def restore_disk(self, saved: dict[str, Any]) -> None:
         """The backup is put back."""
@@ -248,7 +249,7 @@ class RelayHost:
 
     def lose_disk(self) -> None:
         """Everything is gone."""
-        for name in ("_channels", "_tombstones", "_drops"):
+        for name in _DISK:
             getattr(self.store, name).clear()
 
     def bodies(self) -> list[bytes]:

@@ -18,6 +18,9 @@ PROFILES: Final = (
     *("honest", "honest", "honest", "store", "store", "lying", "lying"),
     *("vaults", "malice", "removal", "session", "all"),
 )
+LATER_PROFILES: Final = ("clone", "equivocation", "split")
+"""Drawn by a generator of their own, so that seeds of before keep their meaning."""
+ALL_PROFILES: Final = tuple(sorted({*PROFILES, *LATER_PROFILES}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,9 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
     drawn_steps = dice.choice([8, 15, 15, 30, 30, 60, 120])
     drawn_profile = dice.choice(PROFILES)
     pace = dice.choice([1.0, 20.0, 600.0, 20_000.0])
+    later = random.Random(f"{seed}/later")
+    if later.random() < 0.4:
+        drawn_profile = later.choice(LATER_PROFILES)
     profile = profile or drawn_profile
     pace = min(pace, 4.0) if profile == "session" else pace
     kinds = [(name, weight, act) for name, (weight, act) in faults.USUAL.items()]
@@ -74,6 +80,9 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
         (faults.MALICE, {"malice", "all"}),
         (faults.GHOSTS, {"removal", "all"}),
         (faults.SESSIONS, {"session", "all"}),
+        (faults.CLONE, {"clone"}),
+        (faults.EQUIVOCATION, {"equivocation"}),
+        (faults.SPLIT, {"split"}),
     ):
         if profile in profiles:
             kinds += [(name, weight, act) for name, (weight, act) in group.items()]

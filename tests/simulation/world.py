@@ -40,6 +40,7 @@ from simulation.malice import Ghost
 from simulation.mischief import Mischief
 from simulation.relay_host import RelayHost
 from simulation.sessions import Segment, Side
+from simulation.two_stores import TwoStores
 from simulation.watch import AeadWatch
 
 DAY: Final = 86_400.0
@@ -93,7 +94,8 @@ class World:
         self.dice = random.Random(f"{seed}/world")
         self.watch = watch
         self.relay = RelayHost(self, random.Random(f"{seed}/relay"), store)
-        self.relay.on_down = self._relay_down
+        self.relay.on_down = partial(self.relay_down, self.relay)
+        self.two_stores = TwoStores(self)
         self.mischief = Mischief(random.Random(f"{seed}/mischief"), self.story)
         self.people: dict[str, Identity] = {}
         self.devices: list[SimDevice] = []
@@ -108,6 +110,8 @@ class World:
         self.strangers: list[SimDevice] = []
         self.ghosts: list[Ghost] = []
         self.backup: dict[str, Any] | None = None
+        self.lost_welcomes = 0
+        """How many of the next Welcomes of new devices are lost on the linking channel."""
         self.states_checked = 0
         self.events = 0
         self.sides: list[Side] = []
@@ -133,12 +137,20 @@ class World:
             self.events += 1
             if self.events > limit:
                 raise Violation("endless", "the run does not come to rest")
-            self.relay.sweep()
+            self._sweep()
             what()
             if self.relay.loop.faults:
                 raise Violation("relay-fault", str(self.relay.loop.faults[0]))
         self.now = max(self.now, end)
+        self._sweep()
+
+    def _sweep(self) -> None:
         self.relay.sweep()
+        second = self.two_stores.second
+        if second is not None:
+            second.sweep()
+            if second.loop.faults:
+                raise Violation("relay-fault", str(second.loop.faults[0]))
 
     def delay(self, dice: random.Random) -> float:
         low, high = self.delays
@@ -258,6 +270,7 @@ class World:
             device.wants = False
         for side in self.sides:
             side.over = True
+        self.two_stores.end(second_survives=False)
         self.relay.crash()
         self.relay.close_store()
 
@@ -354,6 +367,10 @@ class World:
         """The linking channel: brings a Welcome to a device that waits for it."""
         for other in self.devices:
             if other.own.device_id == effect.device_id and not other.joined:
+                if self.lost_welcomes:
+                    self.lost_welcomes -= 1
+                    self.story("network", f"loses the Welcome of {other.name}")
+                    continue
                 self.at(self.now + 1 + 9 * self.dice.random(), partial(self._deliver, other, effect.welcome))
         self.at(
             self.now + 15,
@@ -429,13 +446,12 @@ class World:
             if read:
                 self.violate("removed-reads", f"{read} ({device.name} wrote, {ghost.device.name} reads)")
 
-    def _relay_down(self) -> None:
-        for device in self.devices:
-            if device.line is not None:
-                device.line.cut("the relay is gone")
-        for side in self.sides:
-            if side.line is not None:
-                side.line.cut("the relay is gone")
+    def relay_down(self, host: RelayHost) -> None:
+        """A relay's process died: whoever was connected to it is cut off."""
+        owners: list[SimDevice | Side] = [*self.devices, *self.sides]
+        for owner in owners:
+            if owner.line is not None and owner.line.relay is host:
+                owner.line.cut("the relay is gone")
 
     # -- looking
 

@@ -70,8 +70,14 @@ def admit(step: Step, member: Member, counter: int) -> Admission:
 
 
 def set_baseline(step: Step, row: CounterRow, next_counter: int) -> None:
-    """R16: a joiner takes the counter as baseline and asks for nothing before it."""
+    """R16: a joiner takes the counter as baseline and asks for nothing before it.
+
+    A device that comes back may have marked gaps below it: nobody will be asked for those any more, so the
+    person is told that they are lost here. One that comes all the same takes its place (R11).
+    """
+    before = row.contiguous
     row.contiguous = max(row.contiguous, next_counter - 1)
+    _give_up(step, row.device_id, before + 1, min(row.contiguous, before + MAX_BEYOND))
     row.beyond = [counter for counter in row.beyond if counter > row.contiguous]
     row.highest = max([row.highest, row.contiguous, *row.beyond])
     row.baseline = True
@@ -79,6 +85,16 @@ def set_baseline(step: Step, row: CounterRow, next_counter: int) -> None:
     step.tables.counters.put(row.device_id, row)
     if any(True for _ in _gaps(row)):
         _ask_soon(step)
+
+
+def _give_up(step: Step, device_id: bytes, first: int, last: int) -> None:
+    lost = [counter for counter in range(first, last + 1) if messages.mark_lost(step, device_id, counter)]
+    if lost:
+        step.notify(
+            AlarmKind.MESSAGES_LOST,
+            "Some messages did not reach this device before it was let in again.",
+            device_id=device_id,
+        )
 
 
 def _advance(row: CounterRow) -> None:

@@ -141,12 +141,14 @@ def add_missing(step: Step, device_id: bytes, counter: int, *, mine: bool) -> No
     append(step, row)
 
 
-def mark_lost(step: Step, device_id: bytes, counter: int) -> None:
-    """The sender of a missing message has it no more."""
+def mark_lost(step: Step, device_id: bytes, counter: int) -> bool:
+    """A missing message will not come any more; whether it was missing, and was not known to be lost."""
     row = by_counter(step, device_id, counter)
-    if row is not None and row.missing:
-        row.lost = True
-        step.tables.messages.put(u64_key(row.place), row)
+    if row is None or not row.missing or row.lost:
+        return False
+    row.lost = True
+    step.tables.messages.put(u64_key(row.place), row)
+    return True
 
 
 def remove_mark(step: Step, device_id: bytes, counter: int) -> None:

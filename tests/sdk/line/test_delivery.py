@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clients.sdk.line import outbox
+from clients.sdk.line import delivery, outbox
 from clients.sdk.line.events import AlarmKind, DepositCell, LinePhase, MessageReceived, MessagesMissing
 from clients.sdk.line.payloads import CounterRange, PayloadKind, decode_ranges, encode_ranges
 from clients.sdk.line.tables import ItemClass
@@ -145,3 +145,30 @@ def test_ranges_round_trip() -> None:
     ranges = (CounterRange(device_id=b"a" * 16, first=1, last=2**40),)
     assert decode_ranges(encode_ranges(ranges)) == ranges
     assert decode_ranges(Plaintext(b"\0")) == ()
+
+
+def test_r16_a_gap_below_the_baseline_is_told_as_lost_and_filled_if_it_comes_all_the_same() -> None:
+    """Found by the simulation (clone 1, equivocation 2): the mark stood for ever, and nobody was asked."""
+    world = _open()
+    world.disconnect(world.therapist)
+    world.say(world.client, "one")
+    world.disconnect(world.client)
+    _expire(world, world.client)
+    world.online(world.client)
+    world.say(world.client, "two")
+    world.connect(world.therapist)
+    world.deliver()
+    assert world.therapist.received() == ["(missing)", "two"]
+    with world.therapist.machine._step(world.now) as step:
+        row = next(row for row in step.tables.counters.rows() if row.beyond)
+        delivery.set_baseline(step, row, row.highest + 1)
+    assert [row.lost for row in world.therapist.rows()] == [True, False]
+    assert AlarmKind.MESSAGES_LOST in [alarm.kind for alarm in world.therapist.view().alarms]
+    with world.client.machine._step(world.now) as step:
+        outbox.resend(step, row.highest - 1)
+        outbox.pump(step)
+        effects = list(step.effects)
+    for effect in effects:
+        world._do(world.client, effect)
+    world.deliver()
+    assert world.therapist.received() == ["one", "two"]
