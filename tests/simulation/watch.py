@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import crypto.channel
 from crypto.aead import Aead
+from simulation.quick import remembering
 
 if TYPE_CHECKING:
     from simulation.device import DyingDriver
@@ -92,7 +93,8 @@ def watching(watch: AeadWatch) -> Iterator[None]:
     setattr(Aead, "seal", watched_seal)  # noqa: B010 (mypy forbids assigning to a method)
     channel.bindings = Bindings()
     try:
-        yield
+        with remembering():
+            yield
     finally:
         setattr(Aead, "seal", seal)  # noqa: B010 (as above)
         channel.bindings = bindings
