@@ -56,7 +56,9 @@ def _garbling(module: Any, dice: random.Random, spared: float) -> Iterator[_Garb
 
 
 def _ready(world: World, device: SimDevice) -> bool:
-    """Whether a wish for new keys becomes a commit at once."""
+    """Whether a wish for new keys may become a commit at once."""
+    if device.driver is not None and device.machine.view().phase is not e.LinePhase.ACTIVE:
+        return False
     return device.running and device.line is not None and device.driver is not None and device.plan is None
 
 
@@ -65,7 +67,10 @@ def splits(world: World, device: SimDevice, dice: random.Random) -> None:
     if not _ready(world, device):
         return
     with _garbling(crypto.treekem, dice, dice.choice([0.0, 0.4, 0.7])) as garbler:
-        device.intent(e.SelfUpdate())
+        try:
+            device.intent(e.SelfUpdate())
+        except StateError:
+            return
     if garbler.garbled:
         world.note("split")
         world.story(device.name, f"changes keys, with garbage for {garbler.garbled} of the others")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from clients.sdk.line import (
     cells,
     commits,
+    delivery,
     ending,
     epochs,
     log,
@@ -97,6 +98,8 @@ def _follow(
         step.tables.requests.delete(device_id)
     for device_id in added | removed:
         step.tables.intents.delete(device_id)
+    for device_id in removed - replaced:
+        delivery.give_up_all(step, device_id)
     others_removed = {device_id for device_id in removed if _is_other_person(step, device_id)}
     epochs.next_epoch(step, group, added=added)
     for device_id in replaced:

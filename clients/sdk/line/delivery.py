@@ -87,12 +87,19 @@ def set_baseline(step: Step, row: CounterRow, next_counter: int) -> None:
         _ask_soon(step)
 
 
+def give_up_all(step: Step, device_id: bytes) -> None:
+    """A device has left the line: nobody can be asked for what is missing of it (R11)."""
+    row = step.tables.counters.get(device_id)
+    for gap in [] if row is None else list(_gaps(row)):
+        _give_up(step, device_id, gap.first, gap.last)
+
+
 def _give_up(step: Step, device_id: bytes, first: int, last: int) -> None:
     lost = [counter for counter in range(first, last + 1) if messages.mark_lost(step, device_id, counter)]
     if lost:
         step.notify(
             AlarmKind.MESSAGES_LOST,
-            "Some messages did not reach this device before it was let in again.",
+            "Some messages of a device did not reach this one, and nobody can be asked for them any more.",
             device_id=device_id,
         )
 

@@ -46,5 +46,8 @@ def take_new_r(step: Step, member: Member, payload: Payload) -> None:
 
 
 def _take(step: Step, member: Member, secret: Secret) -> None:
-    step.state.secret_from = [who for who in step.state.secret_from if who != member.device_id]
+    # One word for one commit: whoever added and then removed owes two, and they may come in either order.
+    waited_for = list(step.state.secret_from)
+    waited_for.remove(member.device_id)
+    step.state.secret_from = waited_for
     secrets_of_line.change(step, secret.reveal())

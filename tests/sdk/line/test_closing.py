@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clients.sdk.line import outbox
+from clients.sdk.line import outbox, taking_info
 from clients.sdk.line.events import (
     AddDevice,
     AlarmKind,
@@ -27,7 +27,7 @@ from crypto.errors import StateError, ValidationError
 from crypto.group import CommitReceived, Group, OwnLeafParams
 from crypto.group_process import CommitPlan
 from crypto.policy import product_capabilities
-from crypto.sensitive import Plaintext
+from crypto.sensitive import Plaintext, Secret
 from crypto.suites import PRODUCT
 from keys.certificates import DeviceRole
 from support.line_world import LINE, Sim, World
@@ -245,6 +245,20 @@ def test_r16_r_from_somebody_who_did_not_commit_is_not_believed() -> None:
         world._do(world.client, effect)
     world.deliver()
     assert world.state(world.therapist).secret == secret
+
+
+def test_r16_two_commits_of_one_device_owe_two_words_about_r_in_either_order() -> None:
+    """Found by the simulation (split 53): NEW_R came first, and LINE_INFO was then not believed for ever."""
+    world = _open()
+    with world.therapist.machine._step(world.now) as step:
+        member = step.state.member(world.client.own.device_id)
+        assert member is not None
+        step.state.secret_from = [member.device_id, member.device_id]
+        taking_info._take(step, member, Secret(b"1" * 32))
+        assert step.state.secret_from == [member.device_id]
+        taking_info._take(step, member, Secret(b"2" * 32))
+        assert step.state.secret_from == []
+        assert step.state.secret == b"2" * 32
 
 
 def _welcome_for(world: World) -> tuple[bytes, Sim]:

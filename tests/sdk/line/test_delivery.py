@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from clients.sdk.line import delivery, outbox
-from clients.sdk.line.events import AlarmKind, DepositCell, LinePhase, MessageReceived, MessagesMissing
+from clients.sdk.line.events import (
+    AlarmKind,
+    DepositCell,
+    LinePhase,
+    MessageReceived,
+    MessagesMissing,
+    RemoveDevice,
+)
 from clients.sdk.line.payloads import CounterRange, PayloadKind, decode_ranges, encode_ranges
 from clients.sdk.line.tables import ItemClass
 from crypto.sensitive import Plaintext
@@ -172,3 +179,25 @@ def test_r16_a_gap_below_the_baseline_is_told_as_lost_and_filled_if_it_comes_all
         world._do(world.client, effect)
     world.deliver()
     assert world.therapist.received() == ["one", "two"]
+
+
+def test_r11_what_is_missing_of_a_removed_device_is_told_as_lost() -> None:
+    """Found by the simulation (equivocation 100, 4 leaves): the mark stood for ever."""
+    world = _open()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    world.disconnect(world.therapist)
+    world.say(phone, "one")
+    world.disconnect(phone)
+    _expire(world, phone)
+    world.online(phone)
+    world.say(phone, "two")
+    world.disconnect(phone)
+    world.connect(world.therapist)
+    world.deliver()
+    assert world.therapist.received() == ["(missing)", "two"]
+    world.handle(world.client, RemoveDevice(device_id=phone.own.device_id))
+    world.online(world.client, world.therapist)
+    assert [row.lost for row in world.therapist.rows()] == [True, False]
+    assert AlarmKind.MESSAGES_LOST in [alarm.kind for alarm in world.therapist.view().alarms]
