@@ -14,9 +14,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 20.0
-LIMITS = """
-[limits]
+LATER = """
+import sys, time
+from chatserver.clock import SystemClock
+from chatserver.main import main
+days = int(sys.argv.pop(1))
+SystemClock.utc_seconds = lambda self: time.time() + days * 86_400
+sys.exit(main())
 """
+"""The relay, some days later."""
 
 
 def free_port() -> int:
@@ -38,6 +44,8 @@ class RelayProcess:
         self.port = free_port()
         self.config = folder / "relay.toml"
         self.config.write_text(config)
+        self.days_ahead = 0
+        """The relay lives so many days later than the rest of the machine."""
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -118,8 +126,7 @@ class RelayProcess:
     async def _run(self, *arguments: str, piped: bool = False) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "chatserver.main",
+            *(("-c", LATER, str(self.days_ahead)) if self.days_ahead else ("-m", "chatserver.main")),
             "--config",
             str(self.config),
             "--store",

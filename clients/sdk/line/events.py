@@ -469,6 +469,7 @@ class AlarmKind(Enum):
     RELAY_REFUSES = 20  # QUOTA, RATE, STORE_FAILED …
     MESSAGES_LOST = 21  # R11: the sender has them no more
     WRONG_WELCOME = 22  # R16, R18: a Welcome that was refused
+    EXPIRED_UNREAD = 23  # R6, R7: the relay has deleted what this device had not read
 
 
 class RejoinReason(Enum):

@@ -244,12 +244,18 @@ def lose_all(step: Step) -> None:
         lose(step, row)
 
 
-def expired(step: Step, first: int, last: int) -> None:
-    """EXPIRED covers these cells of the current channel: unreceipted content among them goes out again."""
+def expired(step: Step, first: int, last: int) -> int:
+    """EXPIRED covers these cells of the current channel: unreceipted content among them goes out again.
+
+    Returns: how many of them were content of this device.
+    """
     here = (step.state.epoch, step.state.turn)
-    for row in list(step.tables.stored.rows()):
-        if (row.epoch, row.turn) == here and first <= row.seq <= last:
-            lose(step, row)
+    own = [
+        row for row in step.tables.stored.rows() if (row.epoch, row.turn) == here and first <= row.seq <= last
+    ]
+    for row in own:
+        lose(step, row)
+    return len(own)
 
 
 def requeue_early(step: Step) -> None:

@@ -75,7 +75,13 @@ def expired(step: Step, event: Expired) -> None:
     if event.first > channel.position + 1 and not channel.resync:
         declare_fork(step, "The relay has left out messages without saying that they expired.")
         return
-    outbox.expired(step, event.first, event.last)
+    unread = event.last - max(event.first - 1, channel.position)
+    if unread > outbox.expired(step, event.first, event.last):
+        step.notify(
+            AlarmKind.EXPIRED_UNREAD,
+            "This device was away for so long that the relay has deleted messages before it read them. "
+            "What the other device still has comes again by itself; what it has not cannot be recovered.",
+        )
     log.note_hole(step, event.last)
     _acknowledge(step, step.ref)
 

@@ -401,3 +401,17 @@ def test_r10_a_long_absence_needs_no_baseline(days: int) -> None:
     world.run(days * DAY)
     world.online(world.therapist)
     assert world.state(world.therapist).channel.log_hash == world.state(world.client).channel.log_hash
+
+
+def test_r07_who_was_away_too_long_is_told_and_gets_again_what_is_still_there() -> None:
+    world = _open()
+    world.disconnect(world.therapist)
+    world.say(world.client, "hello", "are you there?")
+    world.disconnect(world.client)
+    world.run(31 * DAY)
+    world.online(world.therapist)
+    assert AlarmKind.EXPIRED_UNREAD in world.therapist.alarms()
+    assert world.therapist.received() == []
+    world.online(world.client)
+    assert world.therapist.received() == ["hello", "are you there?"]
+    assert AlarmKind.EXPIRED_UNREAD not in world.client.alarms()
