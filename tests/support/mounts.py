@@ -71,7 +71,7 @@ class Image:
         try:
             yield self.point
         finally:
-            # A test that failed may have left a process there; the mount must not outlive the test all the same.
+            # A test that failed may have left a process there; the mount must not outlive it all the same.
             if subprocess.run(["umount", self.point], capture_output=True, check=False).returncode:
                 subprocess.run(["umount", "--lazy", self.point], check=True)
 
