@@ -71,6 +71,8 @@ def check_step(world: World, *, thorough: bool) -> None:
                 world.violate("false-alarm", f"{device.name} alarms without cause: {names}")
         if thorough:
             _check_rows(world, device)
+    if thorough:
+        world.thief.steals_one()
 
 
 def _check_rows(world: World, device: SimDevice) -> None:
@@ -199,6 +201,8 @@ def judge(world: World) -> None:
     """The end: nothing lost, doubled, forked; then the relay forgets."""
     check_step(world, thorough=True)
     sessions.check_vaults(world)
+    for device in world.members():
+        world.thief.steals(device)
     over = [d for d in world.members() if d.machine.view().phase in OVER]
     if over and not {"end", "malice"} & set(world.happened):
         world.violate("ended", f"{over[0].name}: the line is over, and nobody ended it")

@@ -4,17 +4,22 @@
 device seals in a step counts once the step's vault transaction took effect: before that nothing can have been
 sent (R7, R19). Two promises are held against it: a pair of key and nonce is never used for two plaintexts
 (always), and a key of an MLS suite seals once and never again (where no old copy of a vault was put back).
+It also remembers which messages each device has opened, for the thief who tries them again (`theft`).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import crypto.channel
 from crypto.aead import Aead
+from crypto.group import ApplicationMessage, Group
+from keys.memory_vault import MemoryVault
 from simulation.quick import remembering
 
 if TYPE_CHECKING:
@@ -32,6 +37,16 @@ class AeadWatch:
         self._pending: list[tuple[bool, bytes, bytes, bytes]] | None = None
         self.seals = 0
         self.cell_keys: dict[bytes, None] = {}
+        self._opened: list[bytes] | None = None
+        self._read: dict[int, deque[bytes]] = {}
+
+    def read_by(self, vault: MemoryVault) -> list[bytes]:
+        """The newest messages that were opened in steps which this vault has kept."""
+        return list(self._read.get(id(vault), ()))
+
+    def opened(self, message: bytes) -> None:
+        if self._opened is not None:
+            self._opened.append(message)
 
     def sealed(self, mls: bool, key: bytes, nonce: bytes, aad: bytes, plaintext: bytes) -> None:
         self.seals += 1
@@ -55,13 +70,36 @@ class AeadWatch:
         vault: Any = driver.machine._vault
         before = vault.commits
         outer, self._pending = self._pending, []
+        outer_opened, self._opened = self._opened, []
         try:
             work(driver)
         finally:
             pending, self._pending = self._pending, outer
+            opened, self._opened = self._opened, outer_opened
             if vault.commits != before:
+                self._read.setdefault(id(vault), deque(maxlen=64)).extend(opened)
                 for entry in pending:
                     self._count(*entry)
+
+    @contextmanager
+    def holding(self) -> Iterator[Held]:
+        """One transaction of a vault: what is sealed in it counts if ``counts`` is set by its end."""
+        held = Held()
+        outer, self._pending = self._pending, []
+        try:
+            yield held
+        finally:
+            pending, self._pending = self._pending, outer
+            if held.counts:
+                for entry in pending:
+                    self._count(*entry)
+
+
+@dataclass
+class Held:
+    """See `AeadWatch.holding`."""
+
+    counts: bool = False
 
 
 @contextmanager
@@ -75,6 +113,14 @@ def watching(watch: AeadWatch) -> Iterator[None]:
         watch.sealed(True, key, nonce, aad, plaintext)
         ciphertext: bytes = seal(self, key, nonce, aad, plaintext)
         return ciphertext
+
+    unprotect: Any = Group.unprotect
+
+    def watched_unprotect(self: Group, message: bytes) -> Any:
+        received = unprotect(self, message)
+        if isinstance(received, ApplicationMessage):
+            watch.opened(message)
+        return received
 
     class Bindings:
         """libsodium's, with an eye on what is sealed."""
@@ -91,10 +137,12 @@ def watching(watch: AeadWatch) -> Iterator[None]:
             return sealed
 
     setattr(Aead, "seal", watched_seal)  # noqa: B010 (mypy forbids assigning to a method)
+    setattr(Group, "unprotect", watched_unprotect)  # noqa: B010 (as above)
     channel.bindings = Bindings()
     try:
         with remembering():
             yield
     finally:
         setattr(Aead, "seal", seal)  # noqa: B010 (as above)
+        setattr(Group, "unprotect", unprotect)  # noqa: B010 (as above)
         channel.bindings = bindings

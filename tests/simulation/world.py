@@ -40,6 +40,7 @@ from simulation.malice import Ghost
 from simulation.mischief import Mischief
 from simulation.relay_host import RelayHost
 from simulation.sessions import Segment, Side
+from simulation.theft import Thief
 from simulation.two_stores import TwoStores
 from simulation.watch import AeadWatch
 
@@ -93,6 +94,7 @@ class World:
         self.trace: list[str] = []
         self.dice = random.Random(f"{seed}/world")
         self.watch = watch
+        self.thief = Thief(self)
         self.relay = RelayHost(self, random.Random(f"{seed}/relay"), store)
         self.relay.on_down = partial(self.relay_down, self.relay)
         self.two_stores = TwoStores(self)
@@ -437,6 +439,7 @@ class World:
 
     def _look_for_keys(self, device: SimDevice, frame: f.Deposit) -> None:
         state = self.state(device)
+        self.thief.hears_of(state)
         for secret in (state.secret, state.cell_key):
             if secret and secret in frame.body:
                 self.violate("leak", "a key went to the relay")
