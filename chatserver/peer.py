@@ -4,14 +4,18 @@ Life of a peer: HELLO within the handshake time; then requests, each of which is
 turn or handed to the store; at the end every attachment is left. What was asked of the store goes on without
 the connection (`Relay.spawn`): a cell that was committed reaches the others though its depositor has gone.
 
+Messages are pushed (`take`), as the transport finds them: an idle connection has no task, and a frame costs
+no wakeup. Where the peer must wait (it does not read, or the store has enough to do for it) reading stops,
+and what one reading has brought already waits in a backlog until there is room.
+
 A peer that breaks the protocol gets FAILED with a code and is closed; nothing that it sent is ever logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Coroutine
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
 from chatserver.channel_desk import ChannelDesk
@@ -34,34 +38,29 @@ _CLOSE_CODES: Final = {Blame.PEER: 1008, Blame.LIMIT: 1013, Blame.RELAY: 1011, B
 """WebSocket close codes (RFC 6455 section 7.4) by blame; FAILED says more."""
 
 
-class Kind(Enum):
-    """What a WebSocket brought."""
-
-    BINARY = "a frame"
-    TEXT = "text, which nobody sends here"
-    ALIVE = "a ping or pong"
-    OVER = "the end"
-
-
 class Socket(Protocol):
-    """A WebSocket, as far as a peer needs one."""
+    """A WebSocket, as far as a peer needs one. What comes is pushed: `Peer` is its `websocket.Messages`."""
 
     @property
     def transport(self) -> Transport:
         """The byte stream below, to which whole frames may be written."""
         ...
 
-    async def receive(self) -> tuple[Kind, bytes]:
-        """The next message."""
+    def pause(self) -> None:
+        """Read nothing more; what was read already still comes."""
         ...
 
-    async def drain(self) -> None:
-        """Wait until the transport has room again."""
+    def resume(self) -> None:
+        """Read on."""
         ...
 
-    async def close(self, code: int) -> None:
-        """Close in order, with a WebSocket close code."""
+    def close(self, code: int) -> None:
+        """Close in order, with a WebSocket close code; ends in `Peer.over`, perhaps at once."""
         ...
+
+
+_HANG_UP: Final = b""
+"""In the backlog: the peer has said CLOSE."""
 
 
 class Peer:
@@ -77,10 +76,11 @@ class Peer:
     """
 
     __slots__ = (
+        "_backlog",
         "_connection",
         "_ended",
-        "_group",
-        "_room",
+        "_gone",
+        "_paused",
         "_socket",
         "_tasks",
         "channels",
@@ -104,61 +104,83 @@ class Peer:
         self._socket = socket
         self._connection = RelayConnection(relay.deposit_bytes)
         self._ended = False
-        self._group: asyncio.TaskGroup | None = None
+        self._gone = False
+        self._paused = False
+        self._backlog: deque[bytes] | None = None
         self._tasks: set[asyncio.Task[None]] | None = None
-        self._room: asyncio.Event | None = None
         self.sender = Sender(
             socket.transport,
             relay.flusher,
             relay.clock,
             limit_bytes=relay.config.limits.queued_kib * 1024,
-            on_blocked=self._on_blocked,
         )
         self.channels = ChannelDesk(self)
         self.inbox = InboxDesk(self)
 
-    # -- life -----------------------------------------------------------------------------------------------
+    # -- what comes (`websocket.Messages`) ------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Serve the connection to its end."""
-        self.relay.peers.add(self)
+    def take(self, message: memoryview | bytes) -> None:
+        """A whole binary message; a view of it dies with the call."""
+        if self._paused:
+            self._wait(bytes(message))
+            return
+        if self._ended:
+            return
+        if self.greeted:
+            self.heard_at = self.relay.clock.monotonic()
+        self._act(message)
+        if self.in_flight >= self.relay.config.limits.requests_in_flight or self.sender.blocked:
+            self._pause()
+
+    def take_text(self) -> None:
+        """Nobody sends text here."""
+        self.heard()
+        self.end(ErrorCode.BAD_FRAME)
+
+    def take_ping(self, payload: bytes) -> None:
+        """Answer it, in the order of everything else that is said."""
+        self.heard()
+        if not self._ended:
+            self.sender.pong(payload)
+            if self.sender.blocked:
+                self._pause()
+
+    def heard(self) -> None:
+        """The peer lives."""
+        if self.greeted:
+            self.heard_at = self.relay.clock.monotonic()
+
+    def hang_up(self) -> None:
+        """The peer has said CLOSE: what came before it is taken and answered, then ours follows."""
+        if self._paused:
+            self._wait(_HANG_UP)
+        else:
+            self._close(1000)
+
+    def over(self) -> None:
+        """Nothing comes any more, and nothing can be said."""
+        self._ended = True
+        self.sender.forget()
+        self._leave()
+
+    def drained(self) -> None:
+        """The peer has read on."""
+        self.sender.drained()
+        self.go_on()
+
+    def _act(self, message: memoryview | bytes) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                await self._read()
-                for task in self._tasks or ():
-                    task.cancel()
-        finally:
-            self.relay.peers.discard(self)
-            self.channels.leave()
-            self.inbox.leave()
-        self.sender.flush()
-        await self._socket.close(1000)
-
-    async def _read(self) -> None:
-        limit = self.relay.config.limits.requests_in_flight
-        receive = self._socket.receive
-        while not self._ended:
-            kind, data = await receive()
-            if self.greeted:
-                self.heard_at = self.relay.clock.monotonic()
-            if kind is Kind.BINARY:
-                self._take(data)
-                if self.sender.blocked:
-                    await self.sender.writable()
-                if self.in_flight >= limit:
-                    await self._room_for_more()
-            elif kind is Kind.TEXT:
-                self.end(ErrorCode.BAD_FRAME)
-            elif kind is Kind.OVER:
-                return
-
-    def _take(self, data: bytes) -> None:
-        try:
-            frame = self._connection.receive(data)
+            frame = self._connection.receive(message)
         except (CodecError, OrderError, VersionError) as error:
             self.end(code_of(error))
             return
+        try:
+            self._dispatch(frame)
+        except Exception as error:  # noqa: BLE001 (a bug of ours ends this connection, never the relay)
+            self.relay.log.fault(error)
+            self.end(ErrorCode.INTERNAL)
+
+    def _dispatch(self, frame: f.ClientFrame) -> None:
         match frame:
             case f.Deposit():
                 self.channels.deposit(frame)
@@ -189,9 +211,65 @@ class Peer:
             )
         )
 
-    async def _room_for_more(self) -> None:
-        self._room = asyncio.Event()
-        await self._room.wait()
+    # -- not more than can be answered ----------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        """Take nothing more for now; what one reading has brought beyond that waits."""
+        if self._ended or self._paused or not self._busy():
+            return
+        self._paused = True
+        self._socket.pause()
+
+    def _busy(self) -> bool:
+        if self.in_flight >= self.relay.config.limits.requests_in_flight:
+            return True
+        if self.sender.blocked:
+            self.sender.flush()  # what is said in this turn may be all that is too much
+        return self.sender.blocked
+
+    def _wait(self, message: bytes) -> None:
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.append(message)
+
+    def go_on(self) -> None:
+        """There may be room: take what waits, then read on."""
+        if not self._paused:
+            return
+        while not self._busy() and not self._ended:
+            if not self._backlog:
+                self._paused = False
+                self._backlog = None
+                self._socket.resume()
+                return
+            message = self._backlog.popleft()
+            if message is _HANG_UP:
+                self._close(1000)
+            else:
+                self._act(message)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _close(self, code: int) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.sender.flush()
+        self._socket.close(code)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Give back everything that the connection held."""
+        if self._gone:
+            return
+        self._gone = True
+        self._backlog = None
+        for task in self._tasks or ():
+            task.cancel()
+        self.relay.left(self)
+        self.channels.leave()
+        self.inbox.leave()
+        self.sender.drained()
 
     # -- saying ---------------------------------------------------------------------------------------------
 
@@ -217,22 +295,19 @@ class Peer:
 
     def end(self, code: ErrorCode) -> None:
         """Say FAILED and close in order; nothing is said afterwards."""
-        if self._ended or self._group is None:
+        if self._ended:
             return
         if self.sender.blocked:
             self.abort()
             return
         self.say(f.Failed(code=code))
-        self._ended = True
-        self.sender.flush()
-        close_code = 1001 if code is ErrorCode.SHUTDOWN else _CLOSE_CODES[code.blame]
-        # Not among the tasks that the end of reading cancels: closing in order lets the peer see the code.
-        self._group.create_task(self._socket.close(close_code))
+        self._close(1001 if code is ErrorCode.SHUTDOWN else _CLOSE_CODES[code.blame])
 
     def abort(self) -> None:
         """Disconnect at once: the peer does not read."""
         self._ended = True
         self.sender.abort()
+        self._leave()
 
     # -- work that waits ------------------------------------------------------------------------------------
 
@@ -252,9 +327,8 @@ class Peer:
             self.end(ErrorCode.INTERNAL)
         finally:
             self.in_flight -= 1
-            if self._room is not None:
-                self._room.set()
-                self._room = None
+            if self._paused:
+                self.go_on()
 
     def catch_up(self, attachment: Attachment) -> None:
         """Read a channel for an attachment, at the pace of the peer."""
@@ -276,10 +350,16 @@ class Peer:
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something that ends with this connection."""
-        if self._group is None or self._ended:
+        if self._ended:
             work.close()
             return
-        self._start(self._contained(work))
+        task = self.relay.run(self._contained(work))
+        if task is None:
+            return
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _contained(self, work: Awaitable[None]) -> None:
         try:
@@ -290,24 +370,3 @@ class Peer:
         except Exception as error:  # noqa: BLE001 (as in _guarded)
             self.relay.log.fault(error)
             self.end(ErrorCode.INTERNAL)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._group is None:
-            work.close()
-            return
-        task = self._group.create_task(work)
-        if self._tasks is None:
-            self._tasks = set()
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _on_blocked(self) -> None:
-        self._start(self._drain())
-
-    async def _drain(self) -> None:
-        try:
-            await self._socket.drain()
-        except OSError:
-            self._ended = True
-        finally:
-            self.sender.drained()

@@ -145,14 +145,18 @@ def _connected(records: dict[bytes, AddressRecord]) -> dict[bytes, AddressRecord
 
 
 class Meter:
-    """The rates of one connection, and of its address where that counts."""
+    """The rates of one connection, and of its address where that counts.
 
-    __slots__ = ("_address", "_buckets", "_clock", "_limits")
+    Attributes:
+        address: the record of the address; None where it does not count.
+    """
+
+    __slots__ = ("_buckets", "_clock", "_limits", "address")
 
     def __init__(self, limits: Limits, clock: Clock, address: AddressRecord | None) -> None:
         self._limits = limits
         self._clock = clock
-        self._address = address
+        self.address = address
         self._buckets: dict[Kind, Bucket] = {}
 
     def try_take(self, kind: Kind) -> bool:
@@ -163,7 +167,7 @@ class Meter:
             own = self._buckets[kind] = Bucket(per_minute(self._limits, kind), now)
         if not own.try_take(now):
             return False
-        if self._address is None or self._shared(self._address, kind, now).try_take(now):
+        if self.address is None or self._shared(self.address, kind, now).try_take(now):
             return True
         own.give_back()
         return False
@@ -171,8 +175,8 @@ class Meter:
     def give_back(self, kind: Kind) -> None:
         """Undo one `try_take`: a channel that existed already was not created (R4)."""
         self._buckets[kind].give_back()
-        if self._address is not None:
-            self._shared(self._address, kind, self._clock.monotonic()).give_back()
+        if self.address is not None:
+            self._shared(self.address, kind, self._clock.monotonic()).give_back()
 
     def _shared(self, address: AddressRecord, kind: Kind, now: float) -> Bucket:
         shared = address.buckets.get(kind)

@@ -126,15 +126,20 @@ class Relay:
             return True
         return address is not None and address.connections >= limits.connections_per_address
 
-    async def serve(self, socket: Socket, address: AddressRecord | None, *, onion: bool) -> None:
-        """Serve one connection to its end."""
+    def enter(self, socket: Socket, address: AddressRecord | None, *, onion: bool) -> Peer:
+        """Serve one connection until `Peer.over`."""
         if address is not None:
             address.connections += 1
-        try:
-            await Peer(self, socket, Meter(self.config.limits, self.clock, address), onion=onion).run()
-        finally:
-            if address is not None:
-                address.connections -= 1
+        peer = Peer(self, socket, Meter(self.config.limits, self.clock, address), onion=onion)
+        self.peers.add(peer)
+        return peer
+
+    def left(self, peer: Peer) -> None:
+        """A connection is over; called once."""
+        self.peers.discard(peer)
+        address = peer.meter.address
+        if address is not None:
+            address.connections -= 1
 
     def may_fetch(self, address: AddressRecord | None) -> bool:
         """Whether one more bucket may be fetched from this address; all of onion counts as one address."""
@@ -157,6 +162,13 @@ class Relay:
         self._buckets.clear()
 
     # -- work that outlives a connection --------------------------------------------------------------------
+
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Run something of one connection; `work` lets no exception out. None: the relay is over."""
+        if self._group is None:
+            work.close()
+            return None
+        return self._group.create_task(work)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a request to the store; `work` lets no exception out."""

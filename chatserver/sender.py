@@ -3,7 +3,7 @@
 Everything said within one turn of the event loop is collected and written at once: a deposit fans out to many
 connections, a burst of deposits to one, and each of these connections sees a single write. WebSocket frames
 of a server are unmasked (RFC 6455 section 5.1), so their header is made here and the body is never touched;
-whole frames only are written, so the library's own PONG and CLOSE frames may come in between.
+whole frames only are written, so the library's own CLOSE may follow at any time.
 
 Backpressure: once more than the limit waits for the peer, the sender is `blocked`. Who feeds it (the reader
 of requests, the catching-up of channels, the fan-out) then stops; when the queue has drained, it goes on;
@@ -61,18 +61,26 @@ class Flusher:
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._dirty: list[Sender] = []
+        self._held = False
+
+    def hold(self) -> None:
+        """A burst begins, whose end `flush` tells: it need not be asked of the loop."""
+        self._held = True
 
     def mark(self, sender: Sender) -> None:
-        """Flush a sender at the end of this turn."""
-        if not self._dirty:
+        """Flush a sender at the end of this burst, or turn."""
+        if not self._dirty and not self._held:
             self._call_soon(self.flush)
         self._dirty.append(sender)
 
     def flush(self) -> None:
         """Flush all marked senders now."""
-        dirty, self._dirty = self._dirty, []
-        for sender in dirty:
-            sender.flush()
+        self._held = False
+        dirty = self._dirty
+        if dirty:
+            self._dirty = []
+            for sender in dirty:
+                sender.flush()
 
 
 class Sender:
@@ -82,15 +90,14 @@ class Sender:
         transport: where to.
         flusher: when.
         clock: to know since when the peer has been blocked.
-        limit_bytes: more than this waiting means blocked.
-        on_blocked: called once each time that happens; it must see to it that `drained` is called.
+        limit_bytes: more than this waiting means blocked. The transport's high-water mark is the same, so
+            that it tells when there is room again; who hears that calls `drained`.
     """
 
     __slots__ = (
         "_clock",
         "_flusher",
         "_limit",
-        "_on_blocked",
         "_parts",
         "_size",
         "_transport",
@@ -105,13 +112,11 @@ class Sender:
         clock: Clock,
         *,
         limit_bytes: int,
-        on_blocked: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._flusher = flusher
         self._clock = clock
         self._limit = limit_bytes
-        self._on_blocked = on_blocked
         self._parts: list[bytes] = []
         self._size = 0
         self._unblocked: asyncio.Event | None = None
@@ -136,6 +141,13 @@ class Sender:
         parts += (_HEADS.get(length) or frame_head(length), message, body)
         self._size += length
 
+    def pong(self, payload: bytes) -> None:
+        """Answer a PING (RFC 6455 section 5.5.3); at most 125 bytes, which the library has seen to."""
+        if not self._parts:
+            self._flusher.mark(self)
+        self._parts += (bytes((0x8A, len(payload))), payload)
+        self._size += 2 + len(payload)
+
     def flush(self) -> None:
         """Write what was said."""
         if not self._parts:
@@ -146,7 +158,6 @@ class Sender:
         self._transport.write(data)
         if self.blocked_since is None and self._transport.get_write_buffer_size() > self._limit:
             self.blocked_since = self._clock.monotonic()
-            self._on_blocked()
 
     def drained(self) -> None:
         """The peer has read on."""
@@ -163,8 +174,12 @@ class Sender:
                 self._unblocked = asyncio.Event()
             await self._unblocked.wait()
 
-    def abort(self) -> None:
-        """Disconnect at once."""
+    def forget(self) -> None:
+        """Drop what was said and not yet written: nothing may follow a CLOSE (RFC 6455 section 5.5.1)."""
         self._parts.clear()
         self._size = 0
+
+    def abort(self) -> None:
+        """Disconnect at once."""
+        self.forget()
         self._transport.abort()

@@ -1,12 +1,14 @@
-"""The relay's sockets: aiohttp, one WebSocket endpoint, two small GETs, and nothing else.
+"""The relay's sockets: one port for WebSockets and for two small GETs, and nothing else.
 
-* `/v1/ws`, subprotocol `amanat.v1`: compression off (PITFALLS: side channel, memory), binary messages, one
-  task group per connection.
-* `GET /v1/bundles/{bits}/{prefix_hex}`: a bucket of contact bundles (DESIGN section 6).
-* `GET /v1/health`: says that the relay runs, and nothing about anybody.
+* `/v1/ws`, subprotocol `amanat.v1`: picows (`websocket`), no extension (PITFALLS: compression leaks).
+* `GET /v1/bundles/{bits}/{prefix_hex}`: a bucket of contact bundles (DESIGN section 6), by aiohttp.
+* `GET /v1/health`: says that the relay runs, and nothing about anybody, by aiohttp.
 
-There is no access log, no Server header with versions, no cookie. A TCP connection that has not said HELLO in
-time, or does not finish its HTTP request in time, is cut off, whatever it was doing (`Door`).
+`Front` reads the beginning of every connection and hands it on, once: to the one library or to the other
+(ADR 0041). Hence every answer of a GET closes its connection: what follows could not change sides any more.
+
+There is no access log, no Server header with versions, no cookie. A TCP connection that has not become a
+WebSocket in time, or does not finish its HTTP request in time, is cut off, whatever it was doing (`Door`).
 """
 
 from __future__ import annotations
@@ -14,89 +16,35 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
-from aiohttp import WSMsgType, web
-from aiohttp.abc import AbstractStreamWriter
+import aiofastnet
+from aiohttp import web
 
-from chatserver.frame_watch import WatchedHandler
-from chatserver.peer import Kind
 from chatserver.rates import AddressRecord
 from chatserver.relay import Relay
-from chatserver.sender import Transport
+from chatserver.sender import frame_head
 from chatserver.store.errors import StoreError
+from chatserver.upgrade import END, MAX_HEAD_BYTES, NoUpgrade, Upgrade, read_head, wants_upgrade
+from chatserver.websocket import CLOSE_SECONDS, Framing, WebSocket
 from chatserver.wire import limits
 from chatserver.wire.errors import ErrorCode
 from chatserver.wire.frames import Failed
 
-MAX_MESSAGE_BYTES: Final = 2 * limits.MAX_PUBLISH_FRAME_BYTES
-"""The library cuts off longer messages unread (close code 1009); those between get FAILED(BAD_SIZE)."""
-
-CLOSE_SECONDS: Final = 2.0
-"""How long a peer may take to answer a WebSocket CLOSE."""
-
 PIECE_BYTES: Final = 32_768
 """A bucket is written in pieces of this size, each when the one before it has gone."""
 
+BACKLOG: Final = 1_024
+"""Connections that the kernel keeps until they are accepted."""
+
 _HEADERS: Final = {"Server": "amanat", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-_KINDS: Final = {
-    WSMsgType.BINARY: Kind.BINARY,
-    WSMsgType.TEXT: Kind.TEXT,
-    WSMsgType.PING: Kind.ALIVE,
-    WSMsgType.PONG: Kind.ALIVE,
-}
-
-
-def websocket_response() -> web.WebSocketResponse:
-    """The relay's end of a WebSocket, before its handshake."""
-    return web.WebSocketResponse(
-        protocols=(limits.SUBPROTOCOL,),
-        compress=False,
-        autoping=False,
-        autoclose=False,  # the answers to what came before a CLOSE go out before ours
-        timeout=CLOSE_SECONDS,
-        max_msg_size=MAX_MESSAGE_BYTES,
-        decode_text=False,
-    )
-
-
-class AiohttpSocket:
-    """A `chatserver.peer.Socket` on aiohttp's WebSocket."""
-
-    __slots__ = ("_socket", "_writer", "transport")
-
-    def __init__(
-        self, socket: web.WebSocketResponse, writer: AbstractStreamWriter, transport: asyncio.Transport
-    ) -> None:
-        self._socket = socket
-        self._writer = writer
-        self.transport: Transport = transport
-
-    async def receive(self) -> tuple[Kind, bytes]:
-        """The next message; a PING is answered first."""
-        message = await self._socket.receive()
-        kind = _KINDS.get(message.type, Kind.OVER)
-        if message.type is WSMsgType.PING:
-            await self._socket.pong(message.data)
-        return kind, message.data if kind is Kind.BINARY else b""
-
-    async def drain(self) -> None:
-        """Wait until the transport has room again."""
-        await self._writer.drain()
-
-    async def close(self, code: int) -> None:
-        """Close in order; a connection that is lost is closed.
-
-        Who does not read what is still on its way loses it after CLOSE_SECONDS: a closed connection counts
-        against no limit any more, so it may hold nothing.
-        """
-        try:
-            await self._socket.close(code=code, drain=False)
-        except OSError:
-            return
-        finally:
-            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
+_UPGRADE_HEADERS: Final = {"Server": "amanat", "Sec-WebSocket-Protocol": limits.SUBPROTOCOL}
+_BAD_REQUEST: Final = (
+    "HTTP/1.1 400 Bad Request\r\n"
+    + "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
+    + "Content-Type: application/octet-stream\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+).encode("ascii")
+_TRY_LATER: Final = 1013
 
 
 class Door:
@@ -115,6 +63,8 @@ class Door:
 
     def enter(self, connection: object, transport: asyncio.Transport) -> None:
         """A TCP connection was made."""
+        if connection in self._waiting:
+            return
         if len(self._waiting) >= self._relay.config.limits.connections:
             transport.abort()
             return
@@ -123,6 +73,12 @@ class Door:
     def extend(self, connection: object, transport: asyncio.Transport, seconds: float) -> None:
         """It may go on for some seconds from now."""
         self._waiting[connection] = (transport, self._relay.clock.monotonic() + seconds)
+
+    def replace(self, old: object, new: object) -> None:
+        """The same TCP connection under another name, its deadline unchanged."""
+        waiting = self._waiting.pop(old, None)
+        if waiting is not None:
+            self._waiting[new] = waiting
 
     def leave(self, connection: object) -> None:
         """It is a peer now, or it is gone."""
@@ -148,12 +104,6 @@ class Listener(web.Server):
     ) -> None:
         super().__init__(handler, access_log=None, keepalive_timeout=keepalive_seconds)
         self._door = door
-        self._keepalive_seconds = keepalive_seconds
-
-    def __call__(self) -> web.RequestHandler:
-        """A connection."""
-        loop = asyncio.get_running_loop()
-        return WatchedHandler(self, loop=loop, access_log=None, keepalive_timeout=self._keepalive_seconds)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Somebody comes."""
@@ -166,6 +116,56 @@ class Listener(web.Server):
         super().connection_lost(handler, exc)
 
 
+class Front(asyncio.Protocol):
+    """The beginning of one connection: reads until it is known whose it is, then hands it on."""
+
+    def __init__(self, server: RelayServer) -> None:
+        self._server = server
+        self._begun = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: somebody comes."""
+        # uvloop's transports are no subclasses of asyncio's, so there is nothing to ask them.
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.door.enter(self, self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's name)
+        """asyncio: gone before anything was known."""
+        self._server.door.leave(self)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: look at what has come."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        begun = self._begun = self._begun + data
+        upgrade = wants_upgrade(begun)
+        if upgrade is None:
+            return
+        if not upgrade:
+            self._server.take_http(self, transport, begun)
+            return
+        end = begun.find(END, 0, MAX_HEAD_BYTES)
+        if end >= 0:
+            self._upgrade(transport, begun[:end], begun[end + len(END) :])
+        elif len(begun) >= MAX_HEAD_BYTES:
+            self._refuse(transport)
+
+    def _upgrade(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
+        try:
+            upgrade = read_head(head)
+        except NoUpgrade:
+            self._refuse(transport)
+            return
+        self._server.take_websocket(self, transport, upgrade, rest)
+
+    @staticmethod
+    def _refuse(transport: asyncio.Transport) -> None:
+        transport.write(_BAD_REQUEST)
+        transport.close()
+
+
 class RelayServer:
     """The relay on a TCP port. `start`, then `stop`; in between `sweep` once a second."""
 
@@ -174,6 +174,7 @@ class RelayServer:
         self.door = Door(relay)
         self._server: asyncio.Server | None = None
         self._listener: Listener | None = None
+        self._sockets: set[WebSocket] = set()
 
     async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port.
@@ -188,15 +189,20 @@ class RelayServer:
         """
         loop = asyncio.get_running_loop()
         self._listener = Listener(self._handle, self.door, self.relay.config.times.handshake_seconds)
-        self._server = await loop.create_server(
-            self._listener,
-            host,
-            port,
-            backlog=1024,
-            ssl=tls,
-            ssl_handshake_timeout=self.relay.config.times.handshake_seconds if tls else None,
-            ssl_shutdown_timeout=CLOSE_SECONDS if tls else None,
-        )
+        if tls is None:
+            self._server = await aiofastnet.create_server(
+                loop, lambda: Front(self), host, port, backlog=BACKLOG
+            )
+        else:
+            self._server = await loop.create_server(
+                lambda: Front(self),
+                host,
+                port,
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=self.relay.config.times.handshake_seconds,
+                ssl_shutdown_timeout=CLOSE_SECONDS,
+            )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def sweep(self) -> None:
@@ -211,45 +217,68 @@ class RelayServer:
         self._server.close()
         await self.relay.drain()
         await self._listener.shutdown(CLOSE_SECONDS)
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + CLOSE_SECONDS
+        while self._sockets and loop.time() < latest:  # noqa: ASYNC110 (once, at the end, and bounded)
+            await asyncio.sleep(0.01)
+        for socket in tuple(self._sockets):
+            socket.transport.abort()
+
+    # -- connections ----------------------------------------------------------------------------------------
+
+    def take_http(self, front: Front, transport: asyncio.Transport, begun: bytes) -> None:
+        """A connection that is none for the WebSocket is aiohttp's."""
+        if self._listener is None:
+            transport.abort()
+            return
+        handler = self._listener()
+        self.door.replace(front, handler)
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(begun)
+
+    def take_websocket(
+        self, front: Front, transport: asyncio.Transport, upgrade: Upgrade, rest: bytes
+    ) -> None:
+        """A connection that is to be a WebSocket."""
+        self.door.leave(front)
+        transport.set_write_buffer_limits(high=self.relay.config.limits.queued_kib * 1024)
+        socket = WebSocket(transport, self._sockets.discard)
+        framing = Framing(socket, self.relay.flusher, _UPGRADE_HEADERS)
+        peer = (transport.get_extra_info("peername") or ("",))[0]
+        address, onion = self.relay.address_of(peer, list(upgrade.forwarded_for))
+        self._sockets.add(socket)
+        if self.relay.full(address):
+            self.relay.tally.connections_refused += 1
+            framing.begin(upgrade, b"")
+            failed = Failed(code=ErrorCode.TOO_MANY_CONNECTIONS).encode()
+            transport.write(frame_head(len(failed)) + failed)
+            socket.close(_TRY_LATER)
+            return
+        socket.messages = self.relay.enter(socket, address, onion=onion)
+        framing.begin(upgrade, rest)
 
     # -- requests -------------------------------------------------------------------------------------------
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        transport = request.transport
-        if transport is None:
+        answer = await self._answer(request)
+        answer.force_close()
+        return answer
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.transport is None:
             return _answer(400)
-        if request.path == limits.WEBSOCKET_PATH and request.method == "GET":
-            return await self._websocket(request, transport)
-        self.door.extend(request.protocol, transport, self.relay.config.times.http_seconds)
+        self.door.extend(request.protocol, request.transport, self.relay.config.times.http_seconds)
         if request.method != "GET":
             return _answer(405)
         if request.path == limits.HEALTH_PATH:
             return _answer(503 if self.relay.draining else 200, b"ok\n")
         if request.path.startswith(limits.BUNDLES_PATH + "/"):
             return await self._bundles(request)
-        return _answer(404)
+        return _answer(400 if request.path == limits.WEBSOCKET_PATH else 404)
 
     def _address(self, request: web.BaseRequest) -> tuple[AddressRecord | None, bool]:
         return self.relay.address_of(request.remote or "", request.headers.getall("X-Forwarded-For", []))
-
-    async def _websocket(self, request: web.BaseRequest, transport: asyncio.Transport) -> web.StreamResponse:
-        response = websocket_response()
-        ready = response.can_prepare(request)
-        if not ready or ready.protocol != limits.SUBPROTOCOL:
-            return _answer(400)
-        response.headers["Server"] = "amanat"
-        writer = await response.prepare(request)
-        socket = AiohttpSocket(response, writer, transport)
-        address, onion = self._address(request)
-        if self.relay.full(address):
-            self.relay.tally.connections_refused += 1
-            await response.send_bytes(Failed(code=ErrorCode.TOO_MANY_CONNECTIONS).encode())
-            await socket.close(1013)
-            return response
-        self.door.leave(request.protocol)
-        transport.set_write_buffer_limits(high=self.relay.config.limits.queued_kib * 1024)
-        await self.relay.serve(socket, address, onion=onion)
-        return response
 
     async def _bundles(self, request: web.BaseRequest) -> web.StreamResponse:
         parts = request.path.removeprefix(limits.BUNDLES_PATH + "/").split("/")
@@ -281,6 +310,7 @@ class RelayServer:
 async def _feed(request: web.BaseRequest, body: bytes) -> web.StreamResponse:
     """Answer piece by piece, as fast as the peer reads: a slow one holds a piece or two, and no bucket."""
     response = web.StreamResponse(headers=_HEADERS)
+    response.force_close()
     response.content_type = "application/octet-stream"
     response.content_length = len(body)
     if request.transport is not None:

@@ -64,7 +64,7 @@ def exact(layout: struct.Struct, data: bytes) -> None:
         raise CodecError(min(len(data), layout.size), "frame of a wrong length")
 
 
-def at_least(layout: struct.Struct, data: bytes) -> None:
+def at_least(layout: struct.Struct, data: bytes | memoryview) -> None:
     """Demand that a frame has at least its fixed part.
 
     Raises:
@@ -205,8 +205,8 @@ class Deposit:
         )
 
     @classmethod
-    def decode(cls, data: bytes, lengths: Mapping[int, int] = DEPOSIT_BYTES) -> Deposit:
-        """Decode a frame.
+    def decode(cls, data: bytes | memoryview, lengths: Mapping[int, int] = DEPOSIT_BYTES) -> Deposit:
+        """Decode a frame; of a view, the body is the one copy that is made.
 
         Args:
             data: the message, type byte included.
@@ -227,7 +227,7 @@ class Deposit:
             k=k,
             deposit_id=deposit_id,
             close=flag(close, _DEPOSIT.size - 1),
-            body=data[_DEPOSIT.size :],
+            body=bytes(data[_DEPOSIT.size :]),
         )
 
 

@@ -138,8 +138,8 @@ class RelayConnection:
         self.state = State.START
         self._deposit_bytes = deposit_bytes
 
-    def receive(self, message: bytes) -> f.ClientFrame:
-        """Take one binary message; the caller acts on the frame.
+    def receive(self, message: bytes | memoryview) -> f.ClientFrame:
+        """Take one binary message; the caller acts on the frame, which keeps nothing of a view.
 
         Raises:
             CodecError: it does not parse (`SizeError`: a wrong size).
@@ -150,7 +150,7 @@ class RelayConnection:
         if message and message[0] == f.Deposit.TYPE:
             frame: f.ClientFrame = f.Deposit.decode(message, self._deposit_bytes)
         else:
-            frame = f.decode_client(message)
+            frame = f.decode_client(bytes(message))
         self.state = _step(self.state, frame)
         if type(frame) is f.Hello and frame.version != PROTOCOL_VERSION:
             raise VersionError(frame.version)

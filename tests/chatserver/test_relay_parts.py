@@ -170,18 +170,16 @@ class Turn:
         self.calls.append(run)
 
 
-def sender_with(transport: FakeTransport, *, limit: int = 100) -> tuple[Sender, Flusher, Turn, list[int]]:
-    turn, blocked = Turn(), []
+def sender_with(transport: FakeTransport, *, limit: int = 100) -> tuple[Sender, Flusher, Turn]:
+    turn = Turn()
     flusher = Flusher(turn)
-    sender = Sender(
-        transport, flusher, ManualClock(), limit_bytes=limit, on_blocked=lambda: blocked.append(1)
-    )
-    return sender, flusher, turn, blocked
+    sender = Sender(transport, flusher, ManualClock(), limit_bytes=limit)
+    return sender, flusher, turn
 
 
 def test_a_burst_is_one_write() -> None:
     transport = FakeTransport()
-    sender, flusher, turn, _ = sender_with(transport)
+    sender, flusher, turn = sender_with(transport)
     for number in range(5):
         sender.send(bytes([number]), b"body")
     assert transport.writes == []
@@ -210,14 +208,14 @@ def test_frame_heads_are_those_of_rfc_6455(length: int, head: str) -> None:
 @pytest.mark.asyncio
 async def test_a_sender_is_blocked_until_it_is_drained() -> None:
     transport = FakeTransport()
-    sender, flusher, _, blocked = sender_with(transport)
+    sender, flusher, _ = sender_with(transport)
     sender.send(bytes(101))
     states = [sender.blocked]
     transport.waiting = 105
     flusher.flush()
     sender.send(b"x")
     flusher.flush()
-    assert blocked == [1]
+    assert sender.blocked_since == 1_000.0
     assert sender.queued_bytes == 105
     waits = [asyncio.ensure_future(sender.writable()) for _ in range(2)]
     await asyncio.sleep(0)

@@ -195,7 +195,7 @@ class RelayHost:
             raise ConnectionError
         socket = RelaySocket(self.loop, send)
         self._sockets.append(socket)
-        self.loop.create_task(self._relay.serve(socket, None, onion=False))
+        socket.peer = self._relay.enter(socket, None, onion=False)
         self.turn()
         return socket
 

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from chatserver.peer import Kind
 from chatserver.sender import frame_head
+from chatserver.websocket import Messages
 
 
 class Scheduler(Protocol):
@@ -110,14 +110,20 @@ class Stream:
 
 
 class RelaySocket:
-    """The relay's end: `chatserver.peer.Socket` and `chatserver.sender.Transport` in one."""
+    """The relay's end: `chatserver.peer.Socket` and `chatserver.sender.Transport` in one.
+
+    What comes in is handed to the relay in a turn of the loop of its own.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, send: Callable[[bytes], None]) -> None:
         self._loop = loop
         self._send = send
         self._assembler = Assembler()
-        self._came: deque[tuple[Kind, bytes]] = deque()
-        self._waiting: asyncio.Future[None] | None = None
+        self._came: deque[bytes | None] = deque()
+        self._woken = False
+        self._paused = False
+        self._over = False
+        self.peer: Messages | None = None
         self.dead = False
         self.closed = False
         self.on_close: Callable[[], None] = lambda: None
@@ -125,18 +131,32 @@ class RelaySocket:
     # -- for the network
 
     def arrive(self, data: bytes) -> None:
-        for message in self._assembler.feed(data):
-            self._came.append((Kind.BINARY, message))
+        self._came.extend(self._assembler.feed(data))
         self._wake()
 
     def hang_up(self) -> None:
         """The client's end is gone."""
-        self._came.append((Kind.OVER, b""))
+        self._came.append(None)
         self._wake()
 
     def _wake(self) -> None:
-        if self._came and self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        if self._came and not self._woken and not self._paused:
+            self._woken = True
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._woken = False
+        while self._came and not self._paused and self.peer is not None and not self._over:
+            message = self._came.popleft()
+            if message is None or self.closed:
+                self._end()
+            else:
+                self.peer.take(message)
+
+    def _end(self) -> None:
+        if not self._over and self.peer is not None:
+            self._over = True
+            self.peer.over()
 
     # -- for the relay
 
@@ -144,22 +164,17 @@ class RelaySocket:
     def transport(self) -> RelaySocket:
         return self
 
-    async def receive(self) -> tuple[Kind, bytes]:
-        while not self._came:
-            if self.closed:
-                return Kind.OVER, b""
-            self._waiting = self._loop.create_future()
-            await self._waiting
-            self._waiting = None
-        return self._came.popleft()
+    def pause(self) -> None:
+        self._paused = True
 
-    async def drain(self) -> None:
-        return
+    def resume(self) -> None:
+        self._paused = False
+        self._wake()
 
-    async def close(self, code: int) -> None:
+    def close(self, code: int) -> None:
         if not self.closed:
             self.closed = True
-            self._came.append((Kind.OVER, b""))
+            self._came.append(None)
             self._wake()
             if not self.dead:
                 self.on_close()
@@ -173,6 +188,6 @@ class RelaySocket:
 
     def abort(self) -> None:
         self.closed = True
-        self._came.append((Kind.OVER, b""))
+        self._came.append(None)
         self._wake()
         self.on_close()
