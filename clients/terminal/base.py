@@ -15,6 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.theme import Theme
 
 from clients.terminal.crisis_screen import CrisisScreen
+from clients.terminal.promises_screen import PromisesScreen
 
 T = TypeVar("T")
 
@@ -53,11 +54,14 @@ def key(name: str, action: str, description: str) -> Binding:
 
 
 class CalmApp(App[T]):
-    """A Textual app in Amanat's colours, with crisis help on F2 in every screen."""
+    """A Textual app in Amanat's colours, with crisis help on F2 and the promises on F1 in every screen."""
 
     CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = Path(__file__).with_name("amanat.tcss")
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [key("f2", "crisis", "Help at once")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key("f2", "crisis", "Help at once"),
+        key("f1", "promises", "Promises"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,6 +74,13 @@ class CalmApp(App[T]):
             self.screen.dismiss()
         else:
             self.push_screen(CrisisScreen())
+
+    def action_promises(self) -> None:
+        """Show what Amanat promises over whatever is there, or take it away again."""
+        if isinstance(self.screen, PromisesScreen):
+            self.screen.dismiss()
+        else:
+            self.push_screen(PromisesScreen())
 
     def _fatal_error(self) -> None:
         """Textual's way out after an unhandled error, without its traceback (see the module's docstring)."""

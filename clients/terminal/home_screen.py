@@ -47,8 +47,10 @@ _CONNECTION_WORDS: Final = {
     ConnectionState.WAITING: "○ no connection, trying again",
 }
 _EMPTY: Final = {
-    Role.CLIENT: "No conversation yet.\n\nF3 accepts an invitation from your therapist.",
-    Role.THERAPIST: "No conversation yet.\n\nF3 makes an invitation for a client.",
+    Role.CLIENT: "No conversation yet.\n\nF3 accepts an invitation from your therapist."
+    "\nF1 shows what Amanat promises.",
+    Role.THERAPIST: "No conversation yet.\n\nF3 makes an invitation for a client."
+    "\nF1 shows what Amanat promises.",
 }
 
 
@@ -70,6 +72,7 @@ class HomeScreen(Screen[None]):
         key("f6", "app.devices", "Devices"),
         key("f8", "app.lock", "Lock now"),
         key("f9", "app.line", "Line"),
+        key("f1", "app.promises", "Promises"),
         key("ctrl+q", "app.leave", "Quit"),
         ("escape", "leave_conversation", ""),
     ]

@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Checkbox, Input, TextArea
 
+from clients.audit.claims import load
 from clients.sdk.errors import CannotBeContacted, InvitationUsed, RelayUnreachable, TimedOut
 from clients.sdk.linking.errors import CodeWasUsed
 from clients.sdk.model import (
@@ -44,6 +45,7 @@ from clients.terminal.dialogs import (
 )
 from clients.terminal.home_screen import HomeScreen
 from clients.terminal.line_screen import LineScreen
+from clients.terminal.promises_screen import PromisesScreen
 from clients.terminal.unlock_screen import UnlockScreen
 from support.fake_device import NOW, FakeDevice, FakeVault, own_device_summary, session_result
 from support.screen import rest, shown, told
@@ -319,6 +321,22 @@ async def test_quitting_closes_the_vault(home: Path) -> None:
         assert ("settle", None) in vault.calls
         assert not vault.open
         assert app.return_value == 0
+
+
+@pytest.mark.asyncio
+async def test_promises_stand_in_the_app_as_in_the_claims(home: Path) -> None:
+    make_vault(home, Role.CLIENT)
+    async with running(home, unlock=False, size=(110, 250)) as (app, pilot):
+        await pilot.press("f1")
+        await rest(pilot)
+        assert on(app, PromisesScreen)
+        words = " ".join(shown(app.screen).replace("│", " ").split())
+        for claim in load():
+            for part in (claim.sentence, claim.how, claim.blind) if claim.summary else ():
+                assert part in words
+        await pilot.press("f1")
+        await rest(pilot)
+        assert on(app, UnlockScreen)
 
 
 @pytest.mark.asyncio
