@@ -10,6 +10,8 @@ import asyncio
 import os
 import random
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -51,10 +53,15 @@ async def until_quiet(world: World) -> None:
     world.judge()
 
 
-def prepared(tmp_path: Path, store: Path) -> RelayProcess:
+@asynccontextmanager
+async def prepared(tmp_path: Path, store: Path) -> AsyncIterator[RelayProcess]:
+    """A relay to be started there; it does not outlive the block."""
     process = RelayProcess(tmp_path, config=CONFIG, measured=False)
     process.store = store
-    return process
+    try:
+        yield process
+    finally:
+        await process.stop(signal.SIGKILL)
 
 
 def nothing_left(world: World, contents: list[bytes]) -> None:
@@ -73,26 +80,26 @@ def nothing_left(world: World, contents: list[bytes]) -> None:
 async def test_h1_neither_the_files_nor_the_raw_disk_keep_what_was_deleted(tmp_path: Path) -> None:
     image = Image(tmp_path / "image")
     with image.mounted() as disk:
-        process = prepared(tmp_path, disk / "store")
-        world = World(process.url, 5, [2, 3])
-        await process.init()
-        await process.start()
-        async with asyncio.TaskGroup() as group:
-            traffic = group.create_task(world.run())
-            await until_stored(world, 60)
-            for _ in range(2):  # in the middle of deletion and erasure, which never pause here
-                await process.restart(signal.SIGKILL)
-                await until_stored(world, world.stored + 60)
-            await until_quiet(world)
-            # While it runs: the last deletion and its erasure are at most `erase_seconds` apart.
-            log = process.store / "relay.db-wal"
-            async with asyncio.timeout(10):
-                while os.stat(log).st_size:  # noqa: ASYNC110, PTH116 - another process's file
-                    await asyncio.sleep(0.05)
+        async with prepared(tmp_path, disk / "store") as process:
+            world = World(process.url, 5, [2, 3])
+            await process.init()
+            await process.start()
+            async with asyncio.TaskGroup() as group:
+                traffic = group.create_task(world.run())
+                await until_stored(world, 60)
+                for _ in range(2):  # in the middle of deletion and erasure, which never pause here
+                    await process.restart(signal.SIGKILL)
+                    await until_stored(world, world.stored + 60)
+                await until_quiet(world)
+                # While it runs: the last deletion and its erasure are at most `erase_seconds` apart.
+                log = process.store / "relay.db-wal"
+                async with asyncio.timeout(10):
+                    while os.stat(log).st_size:  # noqa: ASYNC110, PTH116 - another process's file
+                        await asyncio.sleep(0.05)
+                nothing_left(world, files_of(process.store))
+                traffic.cancel()
+            await process.stop()
             nothing_left(world, files_of(process.store))
-            traffic.cancel()
-        await process.stop()
-        nothing_left(world, files_of(process.store))
     nothing_left(world, [image.raw()])
 
 
@@ -104,27 +111,27 @@ async def test_h1_after_power_cuts_nothing_acknowledged_is_lost_and_nothing_fini
     """What was answered STORED or ACKED had been synced (R4); what was finished does not come back."""
     image = Image(tmp_path / "image")
     moments = random.Random(8)
-    process = prepared(tmp_path, image.point / "store")
-    world = World(process.url, 8, [2, 3])
-    async with asyncio.TaskGroup() as group:
-        traffic = group.create_task(world.run())
-        for cut in range(3):
+    async with prepared(tmp_path, image.point / "store") as process:
+        world = World(process.url, 8, [2, 3])
+        async with asyncio.TaskGroup() as group:
+            traffic = group.create_task(world.run())
+            for cut in range(3):
+                with image.mounted():
+                    if cut == 0:
+                        await process.init()
+                    await process.start()
+                    await until_stored(world, world.stored + 25)
+                    await asyncio.sleep(moments.uniform(0.0, 0.3))
+                    os.kill(process.pid, signal.SIGSTOP)
+                    snapshot = await asyncio.to_thread(image.snapshot)
+                    await process.stop(signal.SIGKILL)
+                image.go_back_to(snapshot)
             with image.mounted():
-                if cut == 0:
-                    await process.init()
                 await process.start()
-                await until_stored(world, world.stored + 25)
-                await asyncio.sleep(moments.uniform(0.0, 0.3))
-                os.kill(process.pid, signal.SIGSTOP)
-                snapshot = await asyncio.to_thread(image.snapshot)
-                await process.stop(signal.SIGKILL)
-            image.go_back_to(snapshot)
-        with image.mounted():
-            await process.start()
-            await until_quiet(world)
-            traffic.cancel()
-            await process.stop()
-            nothing_left(world, files_of(process.store))
+                await until_quiet(world)
+                traffic.cancel()
+                await process.stop()
+                nothing_left(world, files_of(process.store))
 
 
 class CutAt:
@@ -153,7 +160,7 @@ async def one_life(store: SqliteStore, marks: Marks) -> tuple[list[bytes], list[
     """Channels that are used, most of which are finished: what must be gone, what must be there."""
     gone: list[bytes] = []
     kept: list[bytes] = []
-    for number in range(12):
+    for number in range(5):
         channel, tokens = marks.channel(), [marks.hash32(), marks.hash32()]
         await asyncio.gather(*(store.attach(channel, token, today=TODAY) for token in tokens))
         cells = [await put(store, channel, marks, close=last) for last in (False, True)]

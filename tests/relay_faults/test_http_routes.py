@@ -7,8 +7,10 @@ cannot say.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,13 +76,21 @@ async def test_every_route_of_the_operators_port_answers_as_described(tmp_path: 
         assert "Tested: 3" in done.stdout, done.stdout
 
 
-def test_every_route_of_the_public_port_is_described() -> None:
-    public = {path for path, item in described()["paths"].items() if item["get"]["tags"] == ["public"]}
-    assert public == {
-        limits.WEBSOCKET_PATH,
-        limits.HEALTH_PATH,
-        limits.BUNDLES_PATH + "/{bits}/{prefix_hex}",
-    }
+def named_in(module: str) -> set[str]:
+    """Every path that a server's source compares with: texts that begin with `/`, and `limits.…_PATH`."""
+    tree = ast.parse((ROOT / "chatserver" / module).read_text())
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    constants = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    found = {text for text in texts if isinstance(text, str) and re.fullmatch(r"/\S+", text)}
+    return found | {getattr(limits, name) for name in constants if name.endswith("_PATH")}
+
+
+@pytest.mark.parametrize(("tag", "module"), [("public", "server.py"), ("operator", "operator_server.py")])
+def test_every_route_is_described(tag: str, module: str) -> None:
+    """A route more, or one less, in the source or in the description is noticed."""
+    paths = {path for path, item in described()["paths"].items() if item["get"]["tags"] == [tag]}
+    assert {path.partition("/{")[0] for path in paths} == named_in(module)
+    assert all(set(item) <= {"get", "parameters"} for item in described()["paths"].values())
 
 
 @pytest.mark.asyncio
