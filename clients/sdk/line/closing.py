@@ -15,6 +15,7 @@ from clients.sdk.line import (
     epochs,
     log,
     outbox,
+    removals,
     returns,
     secrets_of_line,
     stubs,
@@ -101,6 +102,7 @@ def _follow(
     for device_id in removed - replaced:
         delivery.give_up_all(step, device_id)
     others_removed = {device_id for device_id in removed if _is_other_person(step, device_id)}
+    removals.remember(step, added=added, removed=removed)
     epochs.next_epoch(step, group, added=added)
     for device_id in replaced:
         step.notify(

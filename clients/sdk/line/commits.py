@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from clients.sdk.line import cells, log, sealing
+from clients.sdk.line import cells, log, removals, sealing
 from clients.sdk.line.events import AlarmKind, DeliveryState, LinePhase
 from clients.sdk.line.payloads import encode_claim
 from clients.sdk.line.state import Member
@@ -184,7 +184,10 @@ def schedule_update(step: Step) -> None:
 
 
 def _removal_due(step: Step) -> Intention | None:
-    """A wish to remove a device of the own person."""
+    """A removal that was undone, or a wish to remove a device of the own person."""
+    for member in removals.returned(step):
+        if _removable(step, member):
+            return Intention(intent=CommitIntent.REMOVE, subject=member.device_id, removes=(member,))
     return _wished(step, CommitIntent.REMOVE, _remove)
 
 
@@ -309,6 +312,8 @@ def replacement(step: Step, request: RequestRow) -> Intention | None:
     """
     member = step.state.member(request.device_id)
     if member is None or (request.epoch < member.added_epoch and member.heard_at):
+        return None
+    if removals.refused(step, request.device_id):
         return None
     try:
         key_package = decode(request.key_package, read_key_package)

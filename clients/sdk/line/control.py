@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clients.sdk.line import outbox, sealing
+from clients.sdk.line import outbox, removals, sealing
 from clients.sdk.line.events import ControlNotSent, ControlReceived, LineOrder, LinePhase, SendControl
 from clients.sdk.line.payloads import SESSION_CONTROL, Payload, PayloadKind
 from clients.sdk.line.state import Member
@@ -20,7 +20,8 @@ def send(step: Step, event: SendControl) -> None:
     """
     if event.kind not in SESSION_CONTROL:
         raise StateError("only OFFER, JOIN and WELCOME are sent in this way")
-    if step.state.phase is not LinePhase.ACTIVE or not outbox.may_send(step) or step.state.awaits_info:
+    ready = step.state.phase is LinePhase.ACTIVE and outbox.may_send(step)
+    if not ready or step.state.awaits_info or removals.hold(step):
         step.emit(ControlNotSent(item_id=event.item_id))
         return
     outbox.pump(step)  # what was queued before goes before

@@ -126,6 +126,7 @@ def destroy(step: Step, phase: LinePhase) -> None:
         tables.intents,
         tables.counters,
         tables.welcomes,
+        tables.removed,
     ):
         table.clear()
     for blobs in (tables.history, tables.own_cells, tables.second_welcome):

@@ -7,7 +7,7 @@ token is drawn. All of it in the step that read the closing cell (R7).
 
 from __future__ import annotations
 
-from clients.sdk.line import cells, delivery, log, outbox, stubs
+from clients.sdk.line import cells, delivery, log, outbox, removals, stubs
 from clients.sdk.line.events import AlarmKind, Attach, DetachChannel
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
@@ -68,6 +68,7 @@ def enter_epoch(step: Step, group: Group, *, added: set[bytes]) -> None:
     step.tables.own_cells.clear()
     _set_members(step, group, added)
     state.readers = len(state.members)
+    removals.look(step)
     _enter_channel(step)
 
 

@@ -470,6 +470,7 @@ class AlarmKind(Enum):
     MESSAGES_LOST = 21  # R11: the sender has them no more
     WRONG_WELCOME = 22  # R16, R18: a Welcome that was refused
     EXPIRED_UNREAD = 23  # R6, R7: the relay has deleted what this device had not read
+    REMOVED_IS_BACK = 24  # R14, R18: a removal was undone by an old store
 
 
 class RejoinReason(Enum):

@@ -1,6 +1,7 @@
 """R9: what of a line goes into an export: never ratchets, exporter secrets or HPKE private keys.
 
-group_id, epoch, R, settings, identities, members with their counters, own next counter, and the texts
+group_id, epoch, R, settings, identities, members with their counters, own next counter, the texts, and which
+devices were removed (:mod:`clients.sdk.line.removals`)
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from clients.sdk.line.tables import ItemClass, MessageRow, u64_key
 from crypto.codec import CodecError
 from crypto.sensitive import Secret
 
-_FORMAT = 1
+_FORMAT = 2
+"""Format 1 had no ``removed``."""
 _UNDELIVERED = frozenset({DeliveryState.QUEUED, DeliveryState.SEALED, DeliveryState.STORED})
 
 
@@ -50,6 +52,7 @@ class ExportedLine(Record):
     members: list[ExportedMember]
     next_counter: int
     texts: list[MessageRow] = field(repr=False)
+    removed: list[bytes] = field(default_factory=list)
 
     LAYOUT: ClassVar[tuple[tuple[str, FieldCodec[Any]], ...]] = (
         ("format", U16),
@@ -62,6 +65,7 @@ class ExportedLine(Record):
         ("members", list_field(record_field(ExportedMember))),
         ("next_counter", U64),
         ("texts", list_field(record_field(MessageRow))),
+        ("removed", list_field(OPAQUE)),
     )
 
     @property
@@ -93,6 +97,7 @@ def export_line(step: Step) -> bytes:
         members=members,
         next_counter=state.next_counter,
         texts=list(step.tables.messages.rows()),
+        removed=[row.device_id for row in step.tables.removed.rows()],
     ).to_bytes()
 
 
@@ -102,6 +107,8 @@ def decode_export(data: bytes) -> ExportedLine:
     Raises:
         CodecError: Damaged, or of another format.
     """
+    if data[:2] == b"\x00\x01":
+        data = _FORMAT.to_bytes(2, "big") + data[2:] + b"\x00"  # of format 1, as one that knows no removals
     line = ExportedLine.from_bytes(data)
     if line.format != _FORMAT:
         raise CodecError(0, "unknown format of an exported line")

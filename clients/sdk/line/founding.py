@@ -14,7 +14,7 @@ from clients.sdk.line.events import LinePhase, RejoinReason
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.line.state import ChannelPosition, LineState, Member, encode_row
 from clients.sdk.line.step import Connection, OwnDevice, Rng, Step
-from clients.sdk.line.tables import CounterRow, ItemClass, Tables, WelcomeRow
+from clients.sdk.line.tables import CounterRow, ItemClass, RemovedRow, Tables, WelcomeRow
 from crypto.codec import CodecError
 from crypto.credentials import Credential
 from crypto.errors import StateError, ValidationError
@@ -226,6 +226,8 @@ def import_line(
                 highest=member.contiguous,
             )
             step.tables.counters.put(member.device_id, row)
+    for device_id in exported.removed:
+        step.tables.removed.put(device_id, RemovedRow(device_id=device_id, removed_at=now))
     exporting.put_messages(step, exported)
     if exported.over:
         state.phase = LinePhase.ENDED

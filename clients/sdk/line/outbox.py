@@ -10,7 +10,7 @@ to seal content a second time, and it forgets the cell. The counter stays throug
 
 from __future__ import annotations
 
-from clients.sdk.line import lineinfo, log, messages, receipts, sealing
+from clients.sdk.line import lineinfo, log, messages, receipts, removals, sealing
 from clients.sdk.line.events import (
     AlarmKind,
     ControlLost,
@@ -93,13 +93,16 @@ def pump(step: Step) -> None:
     if not may_send(step):
         return
     in_flight = 0
-    limit = None if step.state.awaits_info else MAX_IN_FLIGHT
+    hold = removals.hold(step)
+    limit = None if step.state.awaits_info or hold else MAX_IN_FLIGHT
     for row in step.tables.outbox.rows(limit=limit):
         if in_flight >= MAX_IN_FLIGHT:
             return
         if row.state is DeliveryState.QUEUED:
             if step.state.awaits_info and row.item_class is ItemClass.CONTENT:
                 continue  # R16: its counter is not known yet
+            if hold and row.item_class is ItemClass.CONTENT and not row.every_device:
+                continue  # a removed device would read it
             _seal(step, row)
         in_flight += 1
         sealing.deposit(step, deposit_id=row.deposit_id, cell=row.cell, close=False, order=row.order)

@@ -6,7 +6,18 @@ cell stops the line or raises out of here.
 
 from __future__ import annotations
 
-from clients.sdk.line import cells, closing, control, delivery, ending, epochs, log, outbox, sealing
+from clients.sdk.line import (
+    cells,
+    closing,
+    control,
+    delivery,
+    ending,
+    epochs,
+    log,
+    outbox,
+    removals,
+    sealing,
+)
 from clients.sdk.line import messages as message_list
 from clients.sdk.line import taking_info as info
 from clients.sdk.line.events import (
@@ -20,6 +31,7 @@ from clients.sdk.line.events import (
 )
 from clients.sdk.line.fork import declare_fork
 from clients.sdk.line.payloads import (
+    INTERNAL_CONTENT,
     MAX_TEXT_BYTES,
     SESSION_CONTROL,
     LogClaim,
@@ -159,6 +171,8 @@ def _application(step: Step, received: ApplicationMessage, seq: int) -> None:
     if member is None:
         _unreadable(step)
         return
+    if removals.refused(step, member.device_id):
+        return  # told when it came back; nothing that it says is believed
     epochs.heard(step, member)
     try:
         claim, payload = _decode(received)
@@ -166,6 +180,8 @@ def _application(step: Step, received: ApplicationMessage, seq: int) -> None:
         _unreadable(step)
         return
     log.check_claim(step, claim, seq)
+    if payload.counter and payload.known_kind not in INTERNAL_CONTENT:
+        removals.vouched(step, member)
     delivery.take_acks(step, member, payload.acks)
     try:
         if payload.counter:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from clients.sdk.line import cells, epochs, mail, rejoin_wire, resolving, secrets_of_line
+from clients.sdk.line import cells, epochs, mail, rejoin_wire, removals, resolving, secrets_of_line
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
@@ -148,7 +148,8 @@ def _take_request(step: Step, row: ReturnRow, request: RejoinRequest) -> None:
 
     Raises:
         AuthenticationError: Not signed by that leaf.
-        ValidationError: ``R18.not-a-member``: no such leaf in the current tree, or another group.
+        ValidationError: ``R18.not-a-member``: no such leaf in the current tree, or another group;
+            ``R18.removed``: it was removed, and only an old store has brought it back.
     """
     state = step.state
     member = state.member(request.device_id)
@@ -159,6 +160,8 @@ def _take_request(step: Step, row: ReturnRow, request: RejoinRequest) -> None:
         or request.device_id == step.own.device_id
     ):
         raise ValidationError("R18.not-a-member")
+    if removals.refused(step, request.device_id):
+        raise ValidationError("R18.removed")
     request.verify(step.group.member(LeafIndex(member.leaf_index)).leaf_node.signature_key)
     answered = step.tables.answered.get(request.device_id)
     digest = cells.digest_of(request.key_package)

@@ -252,6 +252,16 @@ class IntentRow(Record):
 
 
 @dataclass(slots=True, kw_only=True)
+class RemovedRow(Record):
+    """A device whose removal this device has processed (R14, R18). Key: its device id."""
+
+    device_id: bytes
+    removed_at: float
+
+    LAYOUT: ClassVar[Layout] = (("device_id", OPAQUE), ("removed_at", SECONDS))
+
+
+@dataclass(slots=True, kw_only=True)
 class ReturnRow(Record):
     """An own return channel under one R (R18).
 
@@ -470,6 +480,7 @@ class Tables:
         self.second_welcome = Blobs(tx, line_id, "line.second")
         self.welcomes = Table(tx, line_id, "line.welcome", WelcomeRow)
         self.alarms = Table(tx, line_id, "line.alarm", AlarmRow)
+        self.removed = Table(tx, line_id, "line.removed", RemovedRow)
 
 
 def u64_key(number: int) -> bytes:

@@ -1,0 +1,182 @@
+"""R14, R18: a removal that an old store has undone is done again, and nothing is written in between."""
+
+from __future__ import annotations
+
+import pytest
+
+from clients.sdk.line import removals
+from clients.sdk.line.events import (
+    AddDevice,
+    AlarmKind,
+    ControlNotSent,
+    DepositCell,
+    ItemId,
+    LinePhase,
+    RejoinReason,
+    RemoveDevice,
+    RequestRejoin,
+    SendControl,
+)
+from clients.sdk.line.exporting import decode_export
+from clients.sdk.line.payloads import PayloadKind
+from crypto.sensitive import Secret
+from support.line_world import DAY, Sim, World
+
+HOUR = 3_600.0
+
+
+def _removed(world: World, sim: Sim) -> list[bytes]:
+    with sim.machine._look() as step:
+        return [row.device_id for row in step.tables.removed.rows()]
+
+
+def _undone() -> tuple[World, Sim]:
+    """The client removes its phone; the store is put back over that, before the therapist has read it.
+
+    The client's first device is alone in its epoch, and let in again by the therapist, in whose tree the
+    phone still stands.
+    """
+    world = World()
+    world.online(world.client, world.therapist)
+    world.settle()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    world.disconnect(phone, world.therapist)
+    before = world.relay.snapshot()
+    world.handle(world.client, RemoveDevice(device_id=phone.own.device_id))
+    world.run(30)
+    assert len(world.client.view().members) == 2
+    world.disconnect(world.client)
+    world.relay.roll_back(before)
+    world.forget(world.client)
+    return world, phone
+
+
+def _back(world: World) -> None:
+    """Until the client was let in again."""
+    world.online(world.client, world.therapist)
+    world.run(2 * DAY)
+
+
+def _size(sim: Sim) -> int:
+    return len(sim.view().members)
+
+
+def test_r18_a_removal_that_an_old_store_has_undone_is_done_again() -> None:
+    world, phone = _undone()
+    assert _removed(world, world.client) == [phone.own.device_id]
+    _back(world)
+    assert AlarmKind.REMOVED_IS_BACK in world.client.alarms()
+    assert _size(world.client) == _size(world.therapist) == 2
+    assert world.client.view().phase is world.therapist.view().phase is LinePhase.ACTIVE
+    world.settle()
+    kinds = {alarm.kind for alarm in world.client.view().alarms}
+    assert AlarmKind.REMOVED_IS_BACK not in kinds  # it is over
+    world.online(phone)
+    world.run(10)
+    assert phone.view().phase is LinePhase.ENDED
+    world.say(world.client, "on")
+    world.say(world.therapist, "and on")
+    world.settle()
+    assert world.therapist.received()[-1:] == ["on"]
+    assert world.client.received()[-1:] == ["and on"]
+    assert "on" not in [row.body.reveal_text() for row in phone.rows()]
+
+
+def test_r18_nothing_is_written_while_a_removed_device_is_back() -> None:
+    world, phone = _undone()
+    world.text(world.client, "not for the phone")
+    _back(world)
+    world.online(phone)
+    world.settle()
+    assert world.therapist.received() == ["not for the phone"]
+    assert phone.rows() == []
+
+
+def test_r18_the_other_person_waits_until_the_device_is_removed_again() -> None:
+    """Here it is the therapist who has read the removal, and is let in again by a phone that has not."""
+    world, phone = _undone()
+    with world.therapist.machine._step(world.now) as step:  # as if it had read what the store has lost
+        removals.remember(step, added=set(), removed={phone.own.device_id})
+        removals.look(step)
+    world.online(world.therapist, phone)
+    world.say(world.therapist, "waits")
+    offer = SendControl(item_id=ItemId(bytes(16)), kind=PayloadKind.OFFER, body=Secret(b"offer"))
+    world.handle(world.therapist, offer)
+    world.deliver()
+    assert world.therapist.told(ControlNotSent)
+    assert world.therapist.view().waiting_to_send == 1
+    world.say(phone, "let me in")  # not believed, not shown
+    assert world.therapist.received() == []
+    world.online(world.client)
+    world.run(2 * DAY)
+    world.settle()
+    assert _size(world.therapist) == _size(world.client) == 2
+    assert world.client.received() == ["waits"]
+    assert phone.received() == []
+    assert world.therapist.received() == []
+
+
+def test_r18_a_removed_device_that_is_back_is_not_let_in_again() -> None:
+    world, phone = _undone()
+    with world.therapist.machine._step(world.now) as step:
+        removals.remember(step, added=set(), removed={phone.own.device_id})
+    world.online(world.therapist, phone)
+    world.forget(world.therapist)
+    world.handle(phone, RequestRejoin(reason=RejoinReason.FAULT))
+    world.run(2 * HOUR)
+    assert phone.view().phase is LinePhase.STRANDED
+    assert not [effect for effect in world.therapist.told(DepositCell) if effect.close]
+
+
+def test_r18_a_person_who_wants_the_device_after_all_is_believed() -> None:
+    """Whoever was away while the device was added anew hears it from the person's other device."""
+    world = World()
+    world.online(world.client, world.therapist)
+    world.settle()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    with world.therapist.machine._step(world.now) as step:
+        removals.remember(step, added=set(), removed={phone.own.device_id})
+        removals.look(step)
+    world.say(world.therapist, "waits")
+    assert phone.received() == []
+    world.say(world.client, "it is mine")
+    world.settle()
+    assert phone.received() == ["waits"]
+    assert _removed(world, world.therapist) == []
+    assert not {alarm.kind for alarm in world.therapist.view().alarms} & {AlarmKind.REMOVED_IS_BACK}
+
+
+def test_r09_an_export_carries_the_removals_and_an_older_one_is_still_read() -> None:
+    world, phone = _undone()
+    exported = world.client.machine.export()
+    assert decode_export(exported).removed == [phone.own.device_id]
+    plain = world.therapist.machine.export()
+    old = b"\x00\x01" + plain[2:-1]
+    assert decode_export(old) == decode_export(plain)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_r14_a_device_added_anew_is_no_removed_one(again: bool) -> None:
+    world = World()
+    world.online(world.client, world.therapist)
+    world.settle()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    world.handle(world.client, RemoveDevice(device_id=phone.own.device_id))
+    world.run(30)
+    assert _removed(world, world.therapist) == _removed(world, world.client) == [phone.own.device_id]
+    world.settle()
+    if again:
+        bundle = world.key_package(phone)
+        world.handle(world.client, AddDevice(key_package=bundle.key_package.to_bytes()))
+        world.run(30)
+        assert _size(world.therapist) == 3
+    else:
+        world.add_device(world.client, "tablet")
+    expected = [] if again else [phone.own.device_id]
+    assert _removed(world, world.therapist) == _removed(world, world.client) == expected
