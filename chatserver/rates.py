@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import math
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
@@ -30,6 +31,8 @@ MAX_OLD_KEYS: Final = 168
 """Old keys kept for those who have been connected since: a week of them; each costs a hash per connection."""
 
 _MINUTE: Final = 60.0
+_ROUNDING: Final = 1e-6
+"""Seconds; sixty steps of a sixtieth are not quite a minute in binary."""
 
 
 class Kind(IntEnum):
@@ -56,27 +59,25 @@ def per_minute(limits: Limits, kind: Kind) -> int:
 class Bucket:
     """A leaky bucket of one minute's worth."""
 
-    __slots__ = ("_level", "_per_second", "_size", "_then")
+    __slots__ = ("_full_at", "_room", "_step")
 
     def __init__(self, rate: int, now: float) -> None:
-        self._size = float(rate)
-        self._per_second = rate / _MINUTE
-        self._level = self._size
-        self._then = now
+        # The whole state is when the bucket will be full again: each one taken puts that off by a step.
+        self._step = _MINUTE / rate if rate else math.inf
+        self._room = _MINUTE - self._step + _ROUNDING
+        self._full_at = now
 
     def try_take(self, now: float) -> bool:
         """Take one, if there is one."""
-        level = min(self._level + (now - self._then) * self._per_second, self._size)
-        self._then = now
-        if level < 1.0:
-            self._level = level
+        full_at = max(self._full_at, now)
+        if full_at - now > self._room:
             return False
-        self._level = level - 1.0
+        self._full_at = full_at + self._step
         return True
 
     def give_back(self) -> None:
         """Undo one `try_take`, because what it was taken for did not happen."""
-        self._level = min(self._size, self._level + 1.0)
+        self._full_at -= self._step
 
 
 class AddressRecord:
@@ -167,7 +168,11 @@ class Meter:
             own = self._buckets[kind] = Bucket(per_minute(self._limits, kind), now)
         if not own.try_take(now):
             return False
-        if self.address is None or self._shared(self.address, kind, now).try_take(now):
+        address = self.address
+        if address is None:
+            return True
+        shared = address.buckets.get(kind)
+        if (self._shared(address, kind, now) if shared is None else shared).try_take(now):
             return True
         own.give_back()
         return False

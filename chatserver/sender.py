@@ -15,11 +15,11 @@ The transport is a narrow seam: `Transport` is all that this relay knows of sock
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from chatserver.clock import Clock
-from chatserver.wire.limits import BODY_BYTES
 
 
 class Transport(Protocol):
@@ -38,6 +38,7 @@ class Transport(Protocol):
         ...
 
 
+@functools.lru_cache(maxsize=512)
 def frame_head(length: int) -> bytes:
     """Header of an unmasked, final, binary WebSocket frame (RFC 6455 section 5.2)."""
     if length < 126:
@@ -45,14 +46,6 @@ def frame_head(length: int) -> bytes:
     if length < 1 << 16:
         return bytes((0x82, 126, length >> 8, length & 0xFF))
     return b"\x82\x7f" + length.to_bytes(8, "big")
-
-
-_CELL_HEAD_BYTES: Final = 14
-_HEADS: Final = {
-    length: frame_head(length)
-    for length in (*range(126), *(_CELL_HEAD_BYTES + size for size in BODY_BYTES.values()))
-}
-"""Those that are needed all the time."""
 
 
 class Flusher:
@@ -86,6 +79,10 @@ class Flusher:
 class Sender:
     """The outgoing side of one connection.
 
+    Attributes:
+        blocked: nothing more should be said now.
+        blocked_since: monotonic seconds since when the transport has had no room; None while it has.
+
     Args:
         transport: where to.
         flusher: when.
@@ -102,6 +99,7 @@ class Sender:
         "_size",
         "_transport",
         "_unblocked",
+        "blocked",
         "blocked_since",
     )
 
@@ -121,11 +119,7 @@ class Sender:
         self._size = 0
         self._unblocked: asyncio.Event | None = None
         self.blocked_since: float | None = None
-
-    @property
-    def blocked(self) -> bool:
-        """Whether nothing more should be said now."""
-        return self.blocked_since is not None or self._size > self._limit
+        self.blocked = False
 
     @property
     def queued_bytes(self) -> int:
@@ -138,8 +132,10 @@ class Sender:
         if not parts:
             self._flusher.mark(self)
         length = len(message) + len(body)
-        parts += (_HEADS.get(length) or frame_head(length), message, body)
-        self._size += length
+        parts += (frame_head(length), message, body)
+        self._size = size = self._size + length
+        if size > self._limit:
+            self.blocked = True
 
     def pong(self, payload: bytes) -> None:
         """Answer a PING (RFC 6455 section 5.5.3); at most 125 bytes, which the library has seen to."""
@@ -147,6 +143,7 @@ class Sender:
             self._flusher.mark(self)
         self._parts += (bytes((0x8A, len(payload))), payload)
         self._size += 2 + len(payload)
+        self.blocked = self.blocked or self._size > self._limit
 
     def flush(self) -> None:
         """Write what was said."""
@@ -156,12 +153,15 @@ class Sender:
         self._parts.clear()
         self._size = 0
         self._transport.write(data)
-        if self.blocked_since is None and self._transport.get_write_buffer_size() > self._limit:
-            self.blocked_since = self._clock.monotonic()
+        if self.blocked_since is None:
+            self.blocked = self._transport.get_write_buffer_size() > self._limit
+            if self.blocked:
+                self.blocked_since = self._clock.monotonic()
 
     def drained(self) -> None:
         """The peer has read on."""
         self.blocked_since = None
+        self.blocked = self._size > self._limit
         if self._unblocked is not None:
             self._unblocked.set()
             self._unblocked = None
@@ -178,6 +178,7 @@ class Sender:
         """Drop what was said and not yet written: nothing may follow a CLOSE (RFC 6455 section 5.5.1)."""
         self._parts.clear()
         self._size = 0
+        self.blocked = self.blocked_since is not None
 
     def abort(self) -> None:
         """Disconnect at once."""

@@ -191,9 +191,9 @@ class Acknowledged:
     finished: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class StoredCell:
-    """One cell of a channel, body of exactly `CELL_BYTES`."""
+    """One cell of a channel, body of exactly `CELL_BYTES`. Not frozen: that costs for every cell."""
 
     seq: int
     close: bool

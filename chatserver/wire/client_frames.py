@@ -170,9 +170,11 @@ class Attach:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Deposit:
     """Append a cell to a channel; needs no slot (R4). Answer: STORED or REFUSED.
+
+    Not frozen, as are the other frames: the relay makes one for every message, and freezing costs time.
 
     Attributes:
         request: number of the request.
@@ -215,19 +217,25 @@ class Deposit:
         Raises:
             SizeError: the body is not of the size of its class (R2).
         """
-        at_least(_DEPOSIT, data)
+        if len(data) < DEPOSIT_HEAD_BYTES:
+            raise CodecError(len(data), "frame of a wrong length")
         _, request, channel_class, readers, k, deposit_id, close = _DEPOSIT.unpack_from(data)
-        found = _channel_class(channel_class)
-        if len(data) != lengths[found]:
+        found = _CLASSES.get(channel_class)
+        if found is None:
+            raise CodecError(5, "unknown class of channel")
+        if len(data) != lengths[channel_class]:
             raise SizeError(_DEPOSIT.size, "cell is not of the size of its class")
+        if not 0 < readers <= MAX_READERS or close > 1:
+            _readers(readers)
+            flag(close, DEPOSIT_HEAD_BYTES - 1)
         return cls(
             request=request,
             cls=found,
-            readers=_readers(readers),
+            readers=readers,
             k=k,
             deposit_id=deposit_id,
-            close=flag(close, _DEPOSIT.size - 1),
-            body=bytes(data[_DEPOSIT.size :]),
+            close=close == 1,
+            body=bytes(data[DEPOSIT_HEAD_BYTES:]),
         )
 
 
