@@ -85,6 +85,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def run_ready(self) -> None:
         """Run everything that can run now."""
+        before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         try:
             while True:
@@ -96,7 +97,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                     return
                 self._ready.append(self._from_threads.get(timeout=60))
         finally:
-            asyncio._set_running_loop(None)
+            asyncio._set_running_loop(before)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end what needs no virtual time.

@@ -58,15 +58,22 @@ class Mischief:
         self._story = story
         self.lies: list[Lie] = []
         self._held: dict[str, f.ServerFrame] = {}
+        self._late: dict[str, list[f.ServerFrame]] = {}
+        """First contacts to be shown to a device again, some connections later."""
 
     def stop(self) -> None:
         """From now on it is honest."""
         self.lies.clear()
         self._held.clear()
+        self._late.clear()
 
     def rewrite(self, line: Line, data: bytes) -> bytes:
         """What is put on the wire instead of ``data``, which are whole messages."""
         lies = [lie for lie in self.lies if lie.device == line.device.name and lie.times > 0]
+        if line.device.name in self._late and self._dice.random() < 0.1:
+            late = self._late.pop(line.device.name)
+            self._story("relay", f"shows {line.device.name} {len(late)} first contacts of before")
+            data += b"".join(framed(frame.encode()) for frame in late)
         if not lies:
             return data
         out = b""
@@ -127,6 +134,24 @@ class Mischief:
                 return [f.Stored(request=frame.request, seq=7)]
             case "false-gone", f.Attached():
                 return [f.Refused(request=frame.request, code=ErrorCode.GONE)]
+            case "drop-withheld", f.InboxCell():
+                return []
+            case "drop-twice", f.InboxCell():
+                return [frame, frame]
+            case "drop-renamed", f.InboxCell():
+                return [frame, replace(frame, drop_id=dice.randbytes(16))]
+            case "drop-late", f.InboxCell():
+                self._late.setdefault(line.device.name, []).append(frame)
+                return [] if dice.random() < 0.5 else [frame]
+            case "drop-bytes", f.InboxCell():
+                return [replace(frame, body=dice.randbytes(len(frame.body)))]
+            case "done-withheld", f.Done():
+                return []
+            case "false-refusal", f.Done():
+                code = dice.choice([ErrorCode.ADMISSION_USED, ErrorCode.INBOX_FULL, ErrorCode.NOT_REGISTERED])
+                return [f.Refused(request=frame.request, code=code)]
+            case "false-done", f.Refused():
+                return [f.Done(request=frame.request)]
             case "false-expired", f.Cell():
                 return [f.Expired(handle=frame.handle, first=frame.seq, last=frame.seq)]
             case _:

@@ -6,10 +6,12 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 from crypto.suites import X25519_AES128, CipherSuite
-from simulation import faults, oracle
+from simulation import contact, faults, oracle
+from simulation.contact import ContactWorld
 from simulation.faults import Act
 from simulation.watch import AeadWatch, watching
 from simulation.world import Violation, World
@@ -18,7 +20,7 @@ PROFILES: Final = (
     *("honest", "honest", "honest", "store", "store", "lying", "lying"),
     *("vaults", "malice", "removal", "session", "all"),
 )
-LATER_PROFILES: Final = ("clone", "equivocation", "split")
+LATER_PROFILES: Final = ("clone", "equivocation", "split", "contact")
 """Drawn by a generator of their own, so that seeds of before keep their meaning."""
 ALL_PROFILES: Final = tuple(sorted({*PROFILES, *LATER_PROFILES}))
 
@@ -86,6 +88,8 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
     ):
         if profile in profiles:
             kinds += [(name, weight, act) for name, (weight, act) in group.items()]
+    if profile == "contact":
+        kinds = list(contact.kinds_of(seed))
     return Plan(
         seed=seed,
         leaves=leaves or drawn_leaves,
@@ -113,18 +117,20 @@ def simulate(
     kind = what = ""
     world: World | None = None
     watch = AeadWatch(_complain)
-    with watching(watch):
+    with watching(watch), contact.simulated_network():
         try:
-            world = World(plan.seed, suite=suite, store=store, watch=watch)
+            make = ContactWorld if plan.profile == "contact" else World
+            world = make(plan.seed, suite=suite, store=store, watch=watch)
             on_world(world)
             world.found(plan.leaves)
             for number in range(plan.steps):
                 if number in left_out:
                     continue
                 _step(world, plan, number)
-            oracle.check_step(world, thorough=True)
-            oracle.calm_down(world)
-            oracle.judge(world)
+            judge = _judge_of(plan)
+            judge.check_step(world, thorough=True)
+            judge.calm_down(world)
+            judge.judge(world)
         except Violation as violation:
             kind, what = violation.kind, violation.what
         except Exception as error:  # noqa: BLE001 (whatever comes out of the product is a finding)
@@ -158,7 +164,12 @@ def _step(world: World, plan: Plan, number: int) -> None:
     chosen = dice.choices(kinds, weights=[weight for _, weight, _ in kinds])[0]
     chosen[2](world, dice)
     world.run_until(world.now + 0.1)
-    oracle.check_step(world, thorough=number % 8 == 7)
+    _judge_of(plan).check_step(world, thorough=number % 8 == 7)
+
+
+def _judge_of(plan: Plan) -> ModuleType:
+    """The invariants of a run: those of lines, or those of first contacts."""
+    return contact if plan.profile == "contact" else oracle
 
 
 def _place(error: BaseException) -> str:
