@@ -22,7 +22,7 @@ from chatserver.config import Config, Limits, Therapists, Times
 from chatserver.wire.bundle import encode_bucket
 from clients.sdk.client_contact import new_device_keys
 from clients.sdk.errors import AmanatError, VaultTrouble
-from clients.sdk.exports import new_inbox_key
+from clients.sdk.inbox_keys import new_inbox_key
 from clients.sdk.line import events as e
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.model import Role
@@ -214,8 +214,14 @@ class ContactWorld(World):
         self.rethrow()
 
     def relay_down(self, host: Any) -> None:
+        """Its process died: everybody is cut off, and tries again every minute; so it is back within hours."""
         for party in self.parties:
             party.cut()
+        self.at(self.now + 60 + 15_000 * self.dice.random(), self._relay_returns)
+
+    def _relay_returns(self) -> None:
+        if not self.relay.up:
+            self.relay.start()
 
     def rethrow(self) -> None:
         if self.broken:
