@@ -16,19 +16,14 @@ Make = Callable[[Path], Target]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saboteur:
-    """Breaks `breaks`; `make(folder)` gives the target that does.
-
-    `only` are the claims that the quick run looks at: the whole group, but for live saboteurs, where it is
-    what one probe shows (a run of all probes takes a minute).
-    """
+    """Breaks `breaks`; `make(folder)` gives the target that does."""
 
     name: str
     what: str
     breaks: frozenset[str]
     make: Make
-    only: frozenset[str] | None = None
     also: frozenset[str] = frozenset()
-    """Broken as well, where all of a group is looked at: the same deed seen from elsewhere."""
+    """Broken as well, in its own group and others: the same deed seen from elsewhere."""
 
     @property
     def group(self) -> Group:
@@ -43,16 +38,13 @@ def saboteur(
     name: str,
     *breaks: str,
     what: str,
-    only: frozenset[str] | None = None,
     also: frozenset[str] = frozenset(),
 ) -> Callable[[Make], Make]:
     """Register what makes a target."""
 
     def register(make: Make) -> Make:
         assert name not in SABOTEURS
-        SABOTEURS[name] = Saboteur(
-            name=name, what=what, breaks=frozenset(breaks), make=make, only=only, also=also
-        )
+        SABOTEURS[name] = Saboteur(name=name, what=what, breaks=frozenset(breaks), make=make, also=also)
         return make
 
     return register

@@ -6,12 +6,13 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from clients.audit.live.judging import JUDGES, needs_of
 from clients.audit.live.relays import AuditedRelay
 from clients.audit.live.scene import Observed, play
-from clients.audit.live.wire_probes import PROBES
+from clients.audit.live.wire_probes import PROBES, run_probes
 from clients.audit.model import Claim, Finding, Result, unchecked
 from clients.audit.target import Target
 from clients.replay.disk import strace_works
@@ -21,15 +22,18 @@ Say = Callable[[str], None]
 
 
 def run_live(target: Target, claims: Sequence[Claim], say: Say) -> list[Result]:
-    """Check the claims of the group, in their order."""
+    """Check the claims of the group, in their order. The probes go on beside the two devices."""
     findings: dict[str, tuple[Finding, float]] = {}
     names = [claim.id for claim in claims]
-    with tempfile.TemporaryDirectory(prefix="amanat-audit-live-") as name:
+    scene = [name for name in names if name in JUDGES]
+    probes = [name for name in names if name in PROBES]
+    with tempfile.TemporaryDirectory(prefix="amanat-audit-live-") as name, ThreadPoolExecutor(1) as beside:
         folder = Path(name)
-        if scene := [name for name in names if name in JUDGES]:
+        probing = beside.submit(_probes, target, folder, probes, say) if probes else None
+        if scene:
             findings |= _scene(target, folder, scene, say)
-        if probes := [name for name in names if name in PROBES]:
-            findings |= _probes(target, folder, probes, say)
+        if probing is not None:
+            findings |= probing.result()
     return [_result(claim, *findings[claim.id]) for claim in claims]
 
 
@@ -71,14 +75,7 @@ def _probes(target: Target, folder: Path, names: list[str], say: Say) -> dict[st
     try:
         relay.prepare()
         asyncio.run(relay.start())
-        for number, name in enumerate(names, start=1):
-            say(f"live, by the wire {number} of {len(names)}: {name}")
-            began = time.monotonic()
-            try:
-                finding = PROBES[name](relay)
-            except (TimeoutError, OSError, EOFError):
-                finding = unchecked("The relay gave no answer in time.")
-            findings[name] = (finding, time.monotonic() - began)
+        findings |= run_probes(relay, names, say)
     except AmanatError as error:
         for name in names:
             findings.setdefault(name, (unchecked(error.sentence), 0.0))

@@ -9,6 +9,8 @@ from typing import Final
 
 _REGION: Final = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+\s*(.*)$")
 CHUNK_BYTES: Final = 1 << 20
+PAGE_BYTES: Final = 4096
+EMPTY_PAGE: Final = bytes(PAGE_BYTES)
 
 
 class MemoryClosed(Exception):
@@ -39,13 +41,13 @@ def read(pid: int) -> bytes:
 
 
 def _region(descriptor: int, start: int, end: int) -> bytes:
-    """One region; pages that were never touched read as zeros, and some cannot be read at all."""
+    """One region without its pages of zeros; some cannot be read at all."""
     pieces = []
     for place in range(start, end, CHUNK_BYTES):
         try:
             piece = os.pread(descriptor, min(CHUNK_BYTES, end - place), place)
         except OSError:
             continue
-        if piece.strip(b"\0"):
-            pieces.append(piece)
+        pages = (piece[page : page + PAGE_BYTES] for page in range(0, len(piece), PAGE_BYTES))
+        pieces += [page for page in pages if page != EMPTY_PAGE]
     return b"".join(pieces)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -14,10 +14,14 @@ from typing import Any, Final
 
 from clients.audit.target import Target
 from clients.replay.disk import CALL, NO_FILE, TARGET, WRITING
-from clients.replay.relay_process import CONFIGURATION, RelayFailed, RelayProcess
+from clients.replay.relay_process import CONFIGURATION, STOP_SECONDS, RelayFailed, RelayProcess
 
 QUOTED: Final = '"'
 STRING_BYTES: Final = 70_000
+CORES_ALLOWED: Final = ("/bin/sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$0" "$@"')
+"""The relay must forbid cores itself: from outside they are allowed."""
+LOOK_SECONDS: Final = 0.25
+STILL_SECONDS: Final = 1.0
 DROPPED: Final = frozenset({"listen", "store", "operator", "tls"})
 """Sections of the audited relay's settings that say where it is, and not how it behaves."""
 
@@ -75,14 +79,19 @@ class AuditedRelay(RelayProcess):
         environment["PYTHONPATH"] = str(self._target.tree)
         with self.log.open("a") as log:
             return subprocess.Popen(
-                [*(tracer if self._traced else ()), *self._command(), "--port", str(self._port)],
+                [
+                    *CORES_ALLOWED,
+                    *(tracer if self._traced else ()),
+                    *self._command(),
+                    "--port",
+                    str(self._port),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 env=environment,
                 cwd=self._place,
-                preexec_fn=_allow_cores,  # noqa: PLW1509 - one system call, no threads of ours hold locks here
             )
 
     @property
@@ -126,17 +135,32 @@ class AuditedRelay(RelayProcess):
         """How long strace's record is now."""
         return self.trace.stat().st_size if self.trace.exists() else 0
 
-    def wait_quiet_now(self, timeout_seconds: float = 40.0) -> bool:
-        """Wait until nothing in the store changes for a while, without an event loop."""
+    async def stop(self) -> int:
+        """End it as an operator would. A tracer in front passes no signal on, so the relay itself gets it."""
+        if self._process is not None and self._traced:
+            with contextlib.suppress(OSError, RelayFailed):
+                os.kill(self.relay_pid, signal.SIGTERM)
+                await asyncio.to_thread(self._process.wait, STOP_SECONDS)
+        return await super().stop()
+
+    async def wait_erased(self, timeout_seconds: float) -> bool:
+        """Wait until no write-ahead log holds anything for a second (H1); False if that does not happen."""
         until = time.monotonic() + timeout_seconds
-        state, since = self._state(), time.monotonic()
-        while time.monotonic() - since < 6.5:
+        since = time.monotonic()
+        while time.monotonic() - since < STILL_SECONDS:
             if time.monotonic() > until:
                 return False
-            time.sleep(0.25)
-            if (now := self._state()) != state:
-                state, since = now, time.monotonic()
+            await asyncio.sleep(LOOK_SECONDS)
+            if any(_size(path) for path in self.store.glob("*-wal")):
+                since = time.monotonic()
         return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _plain(name: str) -> str:
@@ -148,9 +172,3 @@ def _unescaped(piece: str) -> bytes:
     with contextlib.suppress(ValueError):
         return bytes.fromhex(piece.replace("\\x", ""))
     return piece.encode()
-
-
-def _allow_cores() -> None:
-    """The relay must forbid cores itself: from outside they are allowed."""
-    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))

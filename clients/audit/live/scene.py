@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from chatserver.wire.limits import ChannelClass
 from clients.audit.live import canaries
 from clients.audit.live.memory import MemoryClosed, read
 from clients.audit.live.relays import AuditedRelay
+from clients.audit.store.randomness import entropy
 from clients.audit.target import Target
 from clients.replay.capture import Capture, MessageReader, Part, RecordingFront
 from clients.replay.leaks import LeakSearch
@@ -32,8 +34,13 @@ ANSWER_SECONDS: Final = 150.0
 CONNECTED_SECONDS: Final = 120.0
 SEED_BYTES: Final = 32
 LINE_BYTES: Final = 1 << 24
-QUIET_SECONDS: Final = 12.0
-"""Of a session, with and without writing: enough to count cells that come once a second."""
+QUIET_SECONDS: Final = 8.0
+"""Of a session, without and with writing: a side whose rhythm follows the typing differs by half."""
+ERASED_SECONDS: Final = 15.0
+"""In which the relay must have erased what was fetched: H1 says 5, on a machine that is not busy."""
+LENGTHS: Final = (60, 1_500, 60)
+"""Letters of what is said in the session, by both."""
+LOOK_SECONDS: Final = 0.5
 SAMPLE_SECONDS: Final = 0.5
 PIECE: Final = slice(1_000, 1_032)
 """Of a sealed cell: enough to know it again."""
@@ -57,7 +64,13 @@ class Observed:
     capture: Capture = field(default_factory=Capture, repr=False)
     live_cells: dict[int, list[float]] = field(default_factory=dict)
     """Connection → seconds at which it sent a cell of a live session."""
+    line_cells: list[float] = field(default_factory=list)
+    """Seconds at which a cell of a line was sent, by either."""
+    line_words: list[float] = field(default_factory=list)
+    """Seconds at which somebody wrote over the line."""
     stored_pieces: list[bytes] = field(default_factory=list, repr=False)
+    entropies: dict[int, Counter[float]] = field(default_factory=dict)
+    """Size of a sealed cell → bits of entropy per byte → cells, of all that passed."""
     quiet: tuple[float, float] = (0.0, 0.0)
     writing: tuple[float, float] = (0.0, 0.0)
     line_texts: list[str] = field(default_factory=list, repr=False)
@@ -75,7 +88,9 @@ class Observed:
     children_left: int = 0
     homes: dict[str, bytes] = field(default_factory=dict, repr=False)
     files_after: dict[str, bytes] | None = field(default=None, repr=False)
-    """The relay's files after the last acknowledgement and erasure; None where it never came to rest."""
+    """The relay's files after the last acknowledgement and erasure."""
+    erased_after: float = 0.0
+    """Seconds from the last acknowledgement until no piece was found, or until the audit stopped waiting."""
     growth: list[tuple[float, float]] = field(default_factory=list)
     search: LeakSearch | None = field(default=None, repr=False)
 
@@ -87,6 +102,11 @@ class WatchingFront(RecordingFront):
         super().__init__(relay_url)
         self.capture = observed.capture
         self._observed = observed
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection; its cancellation at the end is no error that asyncio should print."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await super()._connection(reader, writer)
 
     async def _pump(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, from_device: bool
@@ -110,10 +130,13 @@ class WatchingFront(RecordingFront):
             frame = decode_client(message)
             if not isinstance(frame, Deposit):
                 return
+            seen = self._observed
+            seen.entropies.setdefault(len(frame.body), Counter())[round(entropy(frame.body), 3)] += 1
             if frame.cls is ChannelClass.LIVE:
-                self._observed.live_cells.setdefault(connection, []).append(time.monotonic())
+                seen.live_cells.setdefault(connection, []).append(time.monotonic())
             else:
-                self._observed.stored_pieces.append(frame.body[PIECE])
+                seen.line_cells.append(time.monotonic())
+                seen.stored_pieces.append(frame.body[PIECE])
 
 
 class PartyProcess:
@@ -145,7 +168,9 @@ class PartyProcess:
         return answer
 
     async def close(self) -> None:
-        """Let it end in order; kill it after a while."""
+        """Let it end in order; kill it after a while. A second call does nothing."""
+        if self._process.returncode is not None:
+            return
         if self._process.stdin is not None:
             self._process.stdin.write(b'{"close": true}\n')
             self._process.stdin.close()
@@ -158,26 +183,28 @@ class PartyProcess:
 
 
 @asynccontextmanager
-async def party(target: Target, folder: Path) -> AsyncIterator[PartyProcess]:
-    """Start a device's process for the length of the block."""
+async def two_devices(target: Target, folder: Path) -> AsyncIterator[dict[Role, PartyProcess]]:
+    """Start both devices' processes for the length of the block."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     before = os.environ.get("PYTHONPATH", "")
     environment["PYTHONPATH"] = f"{target.tree}{os.pathsep}{before}" if before else str(target.tree)
-    with (folder / "devices.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *target.party,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            env=environment,
-            cwd=folder,
-            limit=LINE_BYTES,
-        )
-    started = PartyProcess(process)
+    parties: dict[Role, PartyProcess] = {}
     try:
-        yield started
+        for role in (Role.THERAPIST, Role.CLIENT):
+            with (folder / "devices.log").open("ab") as log:
+                process = await asyncio.create_subprocess_exec(
+                    *target.party,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
+                    env=environment,
+                    cwd=folder,
+                    limit=LINE_BYTES,
+                )
+            parties[role] = PartyProcess(process)
+        yield parties
     finally:
-        await started.close()
+        await asyncio.gather(*(one.close() for one in parties.values()))
 
 
 async def play(
@@ -195,17 +222,14 @@ async def play(
     seen = Observed()
     async with contextlib.AsyncExitStack() as stack:
         stage = await stack.enter_async_context(Stage(folder))
+        stack.push_async_callback(relay.stop)
+        parties = await stack.enter_async_context(two_devices(target, folder))
         await asyncio.to_thread(relay.prepare)
         await relay.start()
-        stack.push_async_callback(relay.stop)
         front = await stack.enter_async_context(WatchingFront(relay.url, seen))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         growing = group.create_task(_grow(relay, seen))
         stack.callback(growing.cancel)
-        parties = {
-            role: await stack.enter_async_context(party(target, folder))
-            for role in (Role.THERAPIST, Role.CLIENT)
-        }
         await _line(parties, folder, front.url, seen, say)
         if needs.session:
             await _session(target, relay, parties, stage, needs, seen, say)
@@ -216,8 +240,7 @@ async def play(
             seen.relay_memory = _memory(relay.relay_pid)
         if needs.deletion:
             say("live: waiting for the relay to erase what was fetched")
-            if await relay.wait_quiet(40.0):
-                seen.files_after = {path.name: path.read_bytes() for path in relay.files()}
+            await _erasure(relay, seen)
         for one in parties.values():
             told = await one.do("values")
             seen.secrets |= {bytes.fromhex(value) for value in told["secrets"]}
@@ -230,6 +253,7 @@ async def play(
         seen.secrets |= stage.secrets
         seen.identifiers |= stage.identifiers
         growing.cancel()
+        await asyncio.gather(*(one.close() for one in parties.values()))
     seen.log = relay.log.read_bytes()
     if needs.strace:
         seen.written = relay.written()
@@ -242,12 +266,27 @@ async def play(
     return seen
 
 
+async def _erasure(relay: AuditedRelay, seen: Observed) -> None:
+    """Look into the relay's files until nothing of any cell is in them, or the time is over."""
+    begun = time.monotonic()
+    while True:
+        seen.files_after = {path.name: path.read_bytes() for path in relay.files()}
+        seen.erased_after = time.monotonic() - begun
+        left = any(piece in content for content in seen.files_after.values() for piece in seen.stored_pieces)
+        if not left or seen.erased_after > ERASED_SECONDS:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
 async def _line(
     parties: dict[Role, PartyProcess], folder: Path, url: str, seen: Observed, say: Callable[[str], None]
 ) -> None:
     say("live: two devices open a line")
-    for role, one in parties.items():
-        await one.do("open", {"home": str(folder / role.value), "role": role.value, "relay": url})
+    opening = (
+        one.do("open", {"home": str(folder / role.value), "role": role.value, "relay": url})
+        for role, one in parties.items()
+    )
+    await asyncio.gather(*opening)
     link = (await parties[Role.THERAPIST].do("invite"))["link"]
     seen.names.append((await parties[Role.CLIENT].do("connect", link))["name"])
     seen.names.append((await parties[Role.THERAPIST].do("line"))["name"])
@@ -256,6 +295,7 @@ async def _line(
         for role, one in parties.items():
             text = canaries.text()
             seen.line_texts.append(text)
+            seen.line_words.append(time.monotonic())
             await one.do("send", text)
             await parties[role.other].do("arrived", count)
     for one in parties.values():
@@ -281,14 +321,13 @@ async def _session(
         await seat.wait(connected=True, seconds=CONNECTED_SECONDS)
     for one in parties.values():
         await one.do("settle")
-    if needs.strace:
-        await relay.wait_quiet(30.0)
-    start = relay.record_bytes()
-    if needs.rate:
+    begun = time.monotonic()
+    if needs.rate or needs.strace:
         say("live: seconds without a word")
-        begun = time.monotonic()
-        await asyncio.sleep(QUIET_SECONDS)
-        seen.quiet = begun, time.monotonic()
+        waiting = [asyncio.sleep(QUIET_SECONDS)] if needs.rate else []
+        await asyncio.gather(*waiting, *([relay.wait_erased(ERASED_SECONDS)] if needs.strace else []))
+    seen.quiet = begun, time.monotonic()
+    start = relay.record_bytes()
     say("live: seconds of writing")
     begun = time.monotonic()
     await _speak(seats, seen, much=needs.rate)
@@ -309,9 +348,9 @@ async def _session(
 
 async def _speak(seats: dict[Role, Seat], seen: Observed, *, much: bool) -> None:
     due = dict.fromkeys(Role, 0)
-    for number in range(3 if much else 1):
+    for letters in LENGTHS if much else LENGTHS[:1]:
         for role in Role:
-            text = canaries.text(1_500 if number else 60)
+            text = canaries.text(letters)
             seen.session_texts.append(text)
             seats[role].say(send=text)
             due[role.other] += 1

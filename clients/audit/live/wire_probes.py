@@ -1,13 +1,22 @@
-"""Probes of a relay by its wire alone: slots, ends, restarts, kills, crashes."""
+"""Probes of a relay by its wire alone: slots, ends, restarts, kills, crashes.
+
+A probe that must see how the relay ends and begins again prepares, yields, and goes on with the wait status
+when that has happened: those that want the same kind of end share one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Final
+
+from websockets.exceptions import WebSocketException
 
 from chatserver.wire import frames as f
 from chatserver.wire.errors import ErrorCode
@@ -17,7 +26,24 @@ from clients.audit.live.wire_client import Place, WireClient
 from clients.audit.model import Finding, broken, holds, judge, unchecked
 
 PATIENCE_SECONDS: Final = 5.0
-Probe = Callable[[AuditedRelay], Finding]
+Steps = Generator[None, int, Finding]
+
+
+class End(Enum):
+    """How a relay ends for a probe, in the order in which it does."""
+
+    NONE = None
+    STOP = signal.SIGTERM
+    KILL = signal.SIGKILL
+    ABORT = signal.SIGABRT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What is asked of a relay, up to its end and after it."""
+
+    steps: Callable[[AuditedRelay], Steps]
+    end: End = End.NONE
 
 
 def _is_refused(answer: f.ServerFrame, *codes: ErrorCode) -> bool:
@@ -61,8 +87,8 @@ def no_further_reader(relay: AuditedRelay) -> Finding:
     return judge(faults, "There is no place for a third reader.", "A stranger gets a place as a reader.")
 
 
-def finished(relay: AuditedRelay) -> Finding:
-    """Close, acknowledge, try to come back; restart the relay, and try again."""
+def finished(relay: AuditedRelay) -> Steps:
+    """Close, acknowledge, try to come back; and again after a restart."""
     place, tokens = Place(), (os.urandom(32), os.urandom(32))
     with WireClient(relay.url) as one, WireClient(relay.url) as two:
         handles = []
@@ -76,14 +102,9 @@ def finished(relay: AuditedRelay) -> Finding:
         for client, handle in zip((one, two), handles, strict=True):
             client.ack(handle, 1)
     faults = [] if _is_refused(late, ErrorCode.CLOSED) else ["a cell was taken after the closing one"]
-    for when in ("at once", "after a restart"):
-        with WireClient(relay.url) as back:
-            if not _is_refused(back.attach(place, tokens[0]), ErrorCode.GONE):
-                faults.append(f"{when} a former reader was let in")
-            if not _is_refused(back.deposit(place), ErrorCode.GONE):
-                faults.append(f"{when} a former reader could write")
-        if when == "at once":
-            asyncio.run(_restart(relay))
+    faults += _let_in(relay, place, tokens[0], "at once")
+    yield
+    faults += _let_in(relay, place, tokens[0], "after a restart")
     return judge(
         faults,
         "A channel that was ended stays ended, also after a restart.",
@@ -91,27 +112,37 @@ def finished(relay: AuditedRelay) -> Finding:
     )
 
 
-def restart(relay: AuditedRelay) -> Finding:
+def _let_in(relay: AuditedRelay, place: Place, token: bytes, when: str) -> list[str]:
+    faults = []
+    with WireClient(relay.url) as back:
+        if not _is_refused(back.attach(place, token), ErrorCode.GONE):
+            faults.append(f"{when} a former reader was let in")
+        if not _is_refused(back.deposit(place), ErrorCode.GONE):
+            faults.append(f"{when} a former reader could write")
+    return faults
+
+
+def restart(relay: AuditedRelay) -> Steps:
     """A stored and a live cell, then SIGTERM and a new start."""
-    return _survives(relay, lambda: asyncio.run(_restart(relay)), live_too=True)
+    return (
+        yield from _survives(
+            relay,
+            live_too=True,
+            good="What was stored is there after the relay's end, and what was live is not.",
+        )
+    )
 
 
-def kill(relay: AuditedRelay) -> Finding:
+def kill(relay: AuditedRelay) -> Steps:
     """A stored cell, and SIGKILL on the heels of the answer."""
-
-    def murder() -> None:
-        relay.end_now(signal.SIGKILL)
-        asyncio.run(relay.start())
-
-    return _survives(relay, murder, live_too=False)
-
-
-async def _restart(relay: AuditedRelay) -> None:
-    await relay.stop()
-    await relay.start()
+    return (
+        yield from _survives(
+            relay, live_too=False, good="What was answered as stored survives the relay's sudden death."
+        )
+    )
 
 
-def _survives(relay: AuditedRelay, end: Callable[[], None], *, live_too: bool) -> Finding:
+def _survives(relay: AuditedRelay, *, live_too: bool, good: str) -> Steps:
     stored, live, token = Place(), Place(cls=ChannelClass.LIVE), os.urandom(32)
     with WireClient(relay.url) as client:
         client.attach(stored, token)
@@ -119,7 +150,7 @@ def _survives(relay: AuditedRelay, end: Callable[[], None], *, live_too: bool) -
             client.attach(live, token)
             client.deposit(live)
         answered = client.deposit(stored)
-        end()
+        yield
     if not isinstance(answered, f.Stored):
         return broken("The relay took no cell.")
     faults = []
@@ -131,23 +162,15 @@ def _survives(relay: AuditedRelay, end: Callable[[], None], *, live_too: bool) -
             anew = client.attach(live, token)
             if not isinstance(anew, f.Attached) or anew.head:
                 faults.append("a live channel survived the restart")
-    return judge(
-        faults,
-        "What was stored is there after the relay's end, and what was live is not."
-        if live_too
-        else "What was answered as stored survives the relay's sudden death.",
-        "The relay's end loses what was stored, or keeps what was live.",
-    )
+    return judge(faults, good, "The relay's end loses what was stored, or keeps what was live.")
 
 
-def core_none(relay: AuditedRelay) -> Finding:
+def core_none(relay: AuditedRelay) -> Steps:
     """Make it crash, with cores allowed from outside; look at how it ended and into its folder."""
-    pattern = Path("/proc/sys/kernel/core_pattern")
-    if not pattern.exists():
+    if not Path("/proc/sys/kernel/core_pattern").exists():
         return unchecked("This system does not say what it does with cores.")
-    status = relay.end_now(signal.SIGABRT)
+    status = yield
     left = [path.name for path in relay.config.parent.rglob("*core*") if path.is_file()]
-    asyncio.run(relay.start())
     if os.WCOREDUMP(status) or left:
         return broken(
             "A crash of the relay leaves a picture of its memory.", f"{len(left)} core files in its folder"
@@ -157,11 +180,63 @@ def core_none(relay: AuditedRelay) -> Finding:
     )
 
 
+def _at_once(look: Callable[[AuditedRelay], Finding]) -> Callable[[AuditedRelay], Steps]:
+    """What needs no end of the relay."""
+
+    def steps(relay: AuditedRelay) -> Steps:
+        yield from ()
+        return look(relay)
+
+    return steps
+
+
 PROBES: Final[dict[str, Probe]] = {
-    "live.own-slot": own_slot,
-    "live.no-further-reader": no_further_reader,
-    "live.finished-stays-finished": finished,
-    "live.restart": restart,
-    "live.kill": kill,
-    "live.core-none": core_none,
+    "live.own-slot": Probe(steps=_at_once(own_slot)),
+    "live.no-further-reader": Probe(steps=_at_once(no_further_reader)),
+    "live.finished-stays-finished": Probe(steps=finished, end=End.STOP),
+    "live.restart": Probe(steps=restart, end=End.STOP),
+    "live.kill": Probe(steps=kill, end=End.KILL),
+    "live.core-none": Probe(steps=core_none, end=End.ABORT),
 }
+
+
+def run_probes(
+    relay: AuditedRelay, names: Sequence[str], say: Callable[[str], None]
+) -> dict[str, tuple[Finding, float]]:
+    """Ask a relay that runs; for each claim what was found, and in how many seconds.
+
+    Raises:
+        RelayFailed: the relay does not start again.
+    """
+    findings: dict[str, tuple[Finding, float]] = {}
+    for end in End:
+        waiting: dict[str, Steps] = {}
+        begun = time.monotonic()
+        for name in [name for name in names if PROBES[name].end is end]:
+            say(f"live, by the wire: {name}")
+            steps = PROBES[name].steps(relay)
+            if (finding := _guarded(steps, None)) is not None:
+                findings[name] = finding, time.monotonic() - begun
+            else:
+                waiting[name] = steps
+        if not waiting or end.value is None:
+            continue
+        status = relay.end_now(end.value) if end is not End.STOP else asyncio.run(relay.stop())
+        if end is not End.ABORT:  # the last
+            asyncio.run(relay.start())
+        for name, steps in waiting.items():
+            finding = _guarded(steps, status) or unchecked("This check did not come to its end.")
+            findings[name] = finding, time.monotonic() - begun
+    return findings
+
+
+def _guarded(steps: Steps, status: int | None) -> Finding | None:
+    """One step of a probe: what it found, or None where it waits for the relay's end."""
+    try:
+        next(steps) if status is None else steps.send(status)
+    except StopIteration as done:
+        finding: Finding = done.value
+        return finding
+    except (TimeoutError, OSError, EOFError, WebSocketException):
+        return unchecked("The relay gave no answer in time.")
+    return None

@@ -128,18 +128,15 @@ def kept_cells() -> None:
 
 def _decoding(see: Callable[[bytes], None]) -> None:
     """Show every frame of a device to `see`."""
-    from chatserver import peer
-    from chatserver.wire import connection, frames
+    from chatserver.wire.connection import RelayConnection
 
-    decode = frames.decode_client
+    receive = RelayConnection.receive
 
-    def seeing(data: bytes) -> Any:
-        see(bytes(data))
-        return decode(data)
+    def seeing(self: Any, message: Any) -> Any:
+        see(bytes(message))
+        return receive(self, message)
 
-    for module in (peer, connection, frames):
-        if hasattr(module, "decode_client"):
-            vars(module)["decode_client"] = seeing
+    RelayConnection.receive = seeing  # type: ignore[method-assign]
 
 
 def chatty_log() -> None:

@@ -20,7 +20,7 @@ def _party(what: str) -> tuple[str, ...]:
 
 
 def _register(name: str, claim: str, what: str, target: Target, also: frozenset[str] = frozenset()) -> None:
-    @saboteur(name, claim, what=what, only=frozenset({claim}), also=also)
+    @saboteur(name, claim, what=what, also=also)
     def make(folder: Path) -> Target:
         return target
 
@@ -84,8 +84,8 @@ _register(
 _register(
     "talking-ids",
     "live.traffic",
-    "a device that sends text where an id should be",
-    Target(party=_party("talking_ids")),
+    "a device that sends text where an id should be, and a relay that keeps what it got",
+    Target(party=_party("talking_ids"), relay=_relay("kept_frames")),
     frozenset({"live.files", "live.memory"}),
 )
 _register(
@@ -116,8 +116,7 @@ _register(
     "other-size",
     "live.cell-size",
     what="live cells of another size",
-    only=frozenset({"live.cell-size"}),
-    also=frozenset({"live.traffic", "live.session-writes-nothing"}),
+    also=frozenset({"live.traffic"}),
 )
 def other_size(folder: Path) -> Target:
     tree = copied_tree(folder)

@@ -1,0 +1,147 @@
+"""Runs `amanat audit` against saboteurs, several at once, each in a process of its own.
+
+    .venv/bin/python tests/audit/against.py [--all] [--at-once N] [NAME...]
+
+Prints one line of JSON for each: {"name": ..., "broken": [claims], "unchecked": [claims], "seconds": n}, and
+ends with 1 where a saboteur broke something else than it declares. Live audits wait most of their time, so
+many of them fit on one processor. Coverage is not measured here: it would double the cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(__file__).resolve().parent / "saboteurs"
+for _path in (ROOT, ROOT / "tests"):
+    if str(_path) not in sys.path:
+        sys.path.insert(0, str(_path))
+
+from clients.audit.model import Group, Result, Verdict  # noqa: E402 - the path comes first
+from clients.audit.runner import ORDER, register, run_group  # noqa: E402
+from clients.audit.store.snapshot import forget  # noqa: E402
+from clients.audit.target import Target  # noqa: E402
+from support.audit_saboteurs import SABOTEURS, Saboteur  # noqa: E402
+
+HONEST = "honest"
+"""No saboteur: nothing may be broken."""
+
+
+def load_saboteurs() -> None:
+    """Import the files of saboteurs/, which register themselves."""
+    for path in sorted(FOLDER.glob("*.py")):
+        name = f"audit_saboteurs_{path.stem}"
+        if path.stem.startswith("bad_") or name in sys.modules:
+            continue
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+
+
+def honest(folder: Path) -> Target:
+    """A store, a machine and a program in order, as far as a fixture can be."""
+    hosts, stores = (sys.modules[f"audit_saboteurs_{name}"] for name in ("hosts", "stores"))
+    machine: Target = hosts.good_host(folder / "machine")
+    store: Path = stores.good_store(folder / "honest")
+    return replace(machine, store=store)
+
+
+def complete(target: Target, folder: Path) -> Target:
+    """A saboteur's target with an honest store and machine where it has none of its own."""
+    good = honest(folder)
+    if target.root != Path("/"):
+        return target
+    return replace(
+        target,
+        root=good.root,
+        store=target.store or good.store,
+        pid=good.pid,
+        log=good.log,
+    )
+
+
+def audited(target: Target, groups: Sequence[Group]) -> list[Result]:
+    """Results of these groups."""
+    try:
+        return [result for group in groups for result in run_group(target, group, lambda _: None)]
+    finally:
+        forget()
+
+
+def names_with(results: Sequence[Result], verdict: Verdict) -> list[str]:
+    """Claims of one verdict."""
+    return sorted(result.claim.id for result in results if result.finding.verdict is verdict)
+
+
+def _one(name: str, *, everything: bool) -> dict[str, object]:
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="amanat-saboteur-") as place:
+        folder = Path(place)
+        saboteur = SABOTEURS.get(name)
+        target = saboteur.make(folder) if saboteur else Target()
+        groups = tuple(ORDER) if everything else (saboteur.group if saboteur else Group.LIVE,)
+        results = audited(complete(target, folder) if everything else target, groups)
+    return {
+        "name": name,
+        "broken": names_with(results, Verdict.BROKEN),
+        "unchecked": names_with(results, Verdict.UNCHECKED),
+        "why": {result.claim.id: [result.finding.reason, *result.finding.evidence] for result in results
+                if result.finding.verdict is not Verdict.HOLDS},
+        "seconds": round(time.monotonic() - begun, 1),
+    }  # fmt: skip
+
+
+def expected(saboteur: Saboteur | None, *, everything: bool) -> set[str]:
+    """What must be broken, no more and no less."""
+    if saboteur is None:
+        return set()
+    within = {claim for claim in saboteur.also if claim.startswith(f"{saboteur.group.value}.")}
+    return set(saboteur.breaks) | (set(saboteur.also) if everything else within)
+
+
+def _main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="saboteurs, or `honest`; else all live ones")
+    parser.add_argument("--all", action="store_true", help="all groups, not only the saboteur's own")
+    parser.add_argument("--at-once", type=int, default=4)
+    options = parser.parse_args(argv)
+    load_saboteurs()
+    for group in Group:
+        register(group)
+    os.environ["PYTHONPATH"] = str(ROOT / "tests")  # devices import the bad front ends from there
+    for name in [name for name in os.environ if name.startswith("COV")]:
+        del os.environ[name]
+    live = [name for name, one in SABOTEURS.items() if options.all or one.group is Group.LIVE]
+    waiting = list(options.names or live)
+    running: dict[int, str] = {}
+    bad = 0
+    while waiting or running:
+        while waiting and len(running) < options.at_once:
+            name = waiting.pop(0)
+            if pid := os.fork():
+                running[pid] = name
+                continue
+            told = _one(name, everything=options.all)
+            os.write(1, json.dumps(told).encode() + b"\n")
+            wanted = expected(SABOTEURS.get(name), everything=options.all)
+            os._exit(0 if set(told["broken"]) == wanted else 1)  # type: ignore[call-overload]  # a list
+        pid, status = os.wait()
+        bad += status != 0
+        running.pop(pid, None)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))
