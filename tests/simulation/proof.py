@@ -13,9 +13,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -28,18 +30,33 @@ PATCHES = ROOT / "tests" / "mutants"
 RECORD = HERE / "proof.json"
 DOCUMENT = ROOT / "docs" / "SIMULATION.md"
 PRODUCT = ("chatserver", "clients", "crypto", "keys")
+SQLITE = "chatserver/store/sqlite"
+"""A mutant of the store on disk is looked for on that store; the others on the store in memory."""
 RULES = (*(f"R{number}" for number in range(1, 24)), *(f"S{number}" for number in range(1, 8)))
-USUAL_ORDER = ("honest", "store", "lying", "vaults", "malice", "removal")
+STEPS = 30
+LONGEST_RUN_SECONDS = 15.0
+"""Processor time that one run of a mutant may take; a usual one takes a third of a second."""
+USUAL_ORDER = ("honest", "store", "lying", "vaults", "malice", "removal", "split", "equivocation", "clone")
 ORDER: dict[str, tuple[str, ...]] = {
-    "R2": ("malice", "honest"),
+    "R1": ("honest", "removal"),
+    "R2": ("malice", "honest", "session"),
+    "R3": ("honest", "store", "malice", "session"),
+    "R4": ("honest", "store", "malice", "session"),
+    "R5": ("honest", "malice", "store"),
+    "R6": ("honest", "session", "store", "malice"),
     "R8": ("malice", "lying", "honest"),
-    "R9": ("vaults", "store", "lying"),
-    "R10": ("lying", "store"),
+    "R9": ("vaults", "clone", "store", "lying", "equivocation"),
+    "R10": ("lying", "equivocation", "store"),
+    "R13": ("honest", "malice", "lying", "store"),
     "R14": ("malice", "removal", "honest"),
-    "R15": ("vaults", "lying", "malice"),
-    "R16": ("removal", "store", "honest"),
-    "R18": ("store", "vaults", "removal", "lying"),
+    "R15": ("split", "vaults", "lying", "malice"),
+    "R16": ("removal", "store", "clone", "honest"),
+    "R17": ("honest", "removal"),
+    "R18": ("store", "vaults", "removal", "lying", "clone", "split", "equivocation"),
+    "R19": ("honest", "store"),
     "R20": ("malice", "lying"),
+    "R22": ("honest", "malice"),
+    "R23": ("honest",),
     **{f"S{number}": ("session",) for number in range(1, 8)},
 }
 """Where the fault that a rule is for happens oftest, first."""
@@ -72,31 +89,61 @@ def mutated(patch: Path | None) -> Iterator[Path]:
         yield tree
 
 
-def try_seeds(patch: Path | None, runs: Sequence[tuple[str, int]], *, seconds: float) -> dict[str, Any]:
+def on_disk(patch: Path | None) -> bool:
+    """Whether the mutant shows only with the store on disk."""
+    if patch is None:
+        return False
+    changed = re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(encoding="utf-8"), re.MULTILINE)
+    return all(path.startswith("chatserver/store/") and "memory" not in path for path in changed)
+
+
+def try_seeds(
+    patch: Path | None, runs: Sequence[tuple[str, int]], *, seconds: float, disk: bool = False
+) -> dict[str, Any]:
     """Run (profile, seed) pairs against a mutant until one breaks an invariant; what came of it."""
     with mutated(patch) as tree:
-        run = [sys.executable, str(HERE / "proof.py"), "--child", str(tree), json.dumps(list(runs))]
+        how = {"runs": list(runs), "seconds": seconds, "disk": disk or on_disk(patch)}
+        run = [sys.executable, str(HERE / "proof.py"), "--child", str(tree), json.dumps(how)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         try:
             done = subprocess.run(
-                run, capture_output=True, text=True, check=False, timeout=seconds, env=environment
+                run, capture_output=True, text=True, check=False, timeout=3 * seconds + 60, env=environment
             )
         except subprocess.TimeoutExpired:
-            return {"kind": "", "tried": 0, "what": "time is up"}
+            return {"kind": "endless", "tried": 0, "what": "a run does not end"}
     if done.returncode != 0:
         return {"kind": "does not start", "tried": 0, "what": done.stderr.strip().splitlines()[-1][:200]}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def child(tree: str, runs: Sequence[tuple[str, int]]) -> None:
-    """In the child: our packages come from the copy."""
+class TooLong(BaseException):
+    """A run has used up its processor time; no handler of the product's may take it for an error."""
+
+
+def _too_long(number: int, frame: object) -> None:
+    raise TooLong
+
+
+def child(tree: str, runs: Sequence[tuple[str, int]], *, seconds: float, disk: bool) -> None:
+    """In the child: our packages come from the copy. Ends at the first find, or when the time is up."""
     here = {str(ROOT), str(HERE)}
     sys.path[:] = [tree, str(ROOT / "tests"), *(entry for entry in sys.path if entry not in here)]
     from simulation.run import plan_of, simulate
 
-    for tried, (profile, seed) in enumerate(runs, start=1):
-        outcome = simulate(plan_of(seed, profile=profile, steps=30))
+    signal.signal(signal.SIGVTALRM, _too_long)
+    end = time.monotonic() + seconds
+    tried = 0
+    for profile, seed in runs:
+        tried += 1
+        store = Path(tree) / f"store-{tried}" if disk else None
+        try:
+            signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST_RUN_SECONDS, 0.5)
+            outcome = simulate(plan_of(seed, profile=profile, steps=STEPS), store=store)
+        except TooLong:
+            continue  # says nothing: another seed may show it in less time
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         if outcome.kind:
             found = {
                 "profile": profile,
@@ -107,7 +154,9 @@ def child(tree: str, runs: Sequence[tuple[str, int]]) -> None:
             }
             say(json.dumps(found))
             return
-    say(json.dumps({"kind": "", "tried": len(runs), "what": ""}))
+        if time.monotonic() >= end:
+            break
+    say(json.dumps({"kind": "", "tried": tried, "what": ""}))
 
 
 def runs_for(patch: str, tries: int) -> list[tuple[str, int]]:
@@ -117,22 +166,25 @@ def runs_for(patch: str, tries: int) -> list[tuple[str, int]]:
 
 
 @cache
-def _fails_anyway(profile: str, seed: int) -> bool:
-    return bool(try_seeds(None, [(profile, seed)], seconds=300)["kind"])
+def _fails_anyway(profile: str, seed: int, disk: bool) -> bool:
+    return bool(try_seeds(None, [(profile, seed)], seconds=300, disk=disk)["kind"])
 
 
 def prove(patch: Path, tries: int, *, seconds: float) -> dict[str, Any]:
     """Look for a seed that breaks an invariant with the mutant, and none without it."""
     runs = runs_for(patch.name, tries)
     tried = 0
+    end = time.monotonic() + seconds
     while True:
-        found = try_seeds(patch, runs[tried:], seconds=seconds)
+        found = try_seeds(patch, runs[tried:], seconds=max(1.0, end - time.monotonic()))
         found["tried"] += tried
         if not found["kind"] or "profile" not in found:
             return found
-        if not _fails_anyway(found["profile"], found["seed"]):
+        if not _fails_anyway(found["profile"], found["seed"], on_disk(patch)):
             return found
         tried = found["tried"]
+        if tried >= len(runs) or time.monotonic() >= end:
+            return {"kind": "", "tried": tried, "what": ""}
 
 
 def known() -> dict[str, dict[str, Any]]:
@@ -171,7 +223,9 @@ def write_table() -> None:
 def main(argv: Sequence[str]) -> int:
     """See the module."""
     if argv[:1] == ["--child"]:
-        child(argv[1], [(str(profile), int(seed)) for profile, seed in json.loads(argv[2])])
+        how = json.loads(argv[2])
+        runs = [(str(profile), int(seed)) for profile, seed in how["runs"]]
+        child(argv[1], runs, seconds=float(how["seconds"]), disk=bool(how["disk"]))
         return 0
     parser = argparse.ArgumentParser(description="Which seeds find which mutants.")
     parser.add_argument("--tries", type=int, default=4, help="seeds of each profile (4)")
@@ -187,7 +241,8 @@ def main(argv: Sequence[str]) -> int:
             say(f"{name}: does not apply")
             continue
         record = known()
-        record[name] = found
+        why = record.get(name, {}).get("why")
+        record[name] = found if found["kind"] or why is None else found | {"why": why}
         RECORD.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n", encoding="utf-8")
         say(f"{name}: {found['kind'] or 'survives'} {found.get('profile', '')} {found.get('seed', '')}")
     if DOCUMENT.is_file():

@@ -32,13 +32,13 @@ class Memory:
     def read(self, cls: type[Any], data: bytes, original: Any) -> Any:
         """The record, its own object every time."""
         key = (cls, data)
-        known = self._known.get(key, self)
-        if known is self:
+        if key not in self._known:
             record = original(cls, data)
             if len(self._known) >= LARGEST:
                 self._known.clear()
             self._known[key] = self._taken_apart(record)
             return record
+        known = self._known[key]
         if known is None:
             return original(cls, data)
         values, lists = known

@@ -15,6 +15,7 @@ from clients.sdk.line import (
     epochs,
     log,
     outbox,
+    receipts,
     removals,
     returns,
     secrets_of_line,
@@ -172,6 +173,8 @@ def _refuse(step: Step, device_id: bytes) -> None:
             device_id=device_id,
         )
         epochs.next_turn(step)
+        log.watch_for_others(step)
+        receipts.owe(step)  # the others must hear that this device is in the next turn, too
         return
     who = ", ".join(found.hex()[:8] for found in step.state.refused_by) or "unknown"
     step.notify(

@@ -149,6 +149,11 @@ def lost_state(step: Step, incarnation: bytes) -> None:
     )
 
 
+def watch_for_others(step: Step) -> None:
+    """R9's clock for a new turn: a relay that showed its closing cell to this device alone left it alone."""
+    step.state.channel.lost_seconds = 0.0
+
+
 def rolled_back(step: Step) -> None:
     """R9: the head lies below the position; read everything there is again."""
     begin(step, step.state.channel.incarnation)
