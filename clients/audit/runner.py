@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
 from clients.audit.claims import load
+from clients.audit.host.advice import told_by_the_relay
 from clients.audit.model import AuditReport, Claim, Finding, Group, Result, unchecked
 from clients.audit.registry import of_group
 from clients.audit.target import Target
@@ -70,11 +73,13 @@ def run_group(target: Target, group: Group, say: Say, *, only: frozenset[str] | 
         return run_live(target, claims, say)
     register(group)
     checks = of_group(group)
+    advice = told_by_the_relay(target) if group is Group.HOST else {}
     results = []
     for number, claim in enumerate(claims, start=1):
         say(f"{group.value} {number} of {len(claims)}: {claim.id}")
         began = time.monotonic()
         finding = _guarded(lambda run=checks[claim.id]: run(target))  # type: ignore[misc]  # a default binds the loop's value
+        finding = replace(finding, evidence=(*finding.evidence, *advice.get(claim.id, ())))
         results.append(result_of(claim, finding, time.monotonic() - began))
     return results
 
@@ -89,7 +94,7 @@ def _guarded(run: Callable[[], Finding]) -> Finding:
     """A check that fails has not looked: it never passes for one that found nothing."""
     try:
         return run()
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, sqlite3.Error, subprocess.SubprocessError) as error:
         return unchecked(f"The check itself failed ({type(error).__name__}).")
 
 

@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -61,7 +62,13 @@ def honest(folder: Path) -> Target:
 def complete(target: Target, folder: Path) -> Target:
     """A saboteur's target with an honest store and machine where it has none of its own."""
     good = honest(folder)
-    if target.root != Path("/"):
+    if target.root != Path("/"):  # a saboteur of the machine: its store is an empty file
+        if target.store is not None and good.store is not None:
+            for path in good.store.iterdir():
+                place = target.store / path.name
+                mode = place.stat().st_mode if place.exists() else path.stat().st_mode
+                shutil.copyfile(path, place)
+                place.chmod(mode)
         return target
     return replace(
         target,

@@ -73,6 +73,11 @@ def test_the_readme_shows_the_claims_as_they_stand() -> None:
     assert shown.with_section(text) == text
 
 
+def test_the_guide_maps_the_claims_as_they_stand() -> None:
+    text = (ROOT / "docs" / "AUDIT.md").read_text()
+    assert shown.with_mapping(text) == text
+
+
 def test_each_claim_has_exactly_one_check() -> None:
     for group in Group:
         register(group)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
 from clients.audit.claims import load
+from clients.audit.host.advice import told_by_the_relay
 from clients.audit.main import main
 from clients.audit.model import (
     AuditReport,
@@ -21,6 +25,7 @@ from clients.audit.model import (
     unchecked,
 )
 from clients.audit.report import html, oscal, plain, terminal
+from clients.audit.target import Target
 
 FIGURE = Figure(title="T", x="x", y="y", series={"a": ((1.0, 2.0), (2.0, 3.0))}, kind="line")
 
@@ -66,6 +71,50 @@ def test_oscal_has_a_finding_for_each_verdict_and_none_for_what_was_not_checked(
         "satisfied",
         "not-satisfied",
     ]
+
+
+REQUIRED = {
+    (): {"uuid", "metadata", "import-ap", "results"},
+    ("metadata",): {"title", "last-modified", "version", "oscal-version"},
+    ("import-ap",): {"href"},
+    ("results",): {"uuid", "title", "description", "start", "reviewed-controls"},
+    ("results", "observations"): {"uuid", "description", "methods", "collected"},
+    ("results", "findings"): {"uuid", "title", "description", "target"},
+    ("results", "findings", "target"): {"type", "target-id", "status"},
+    ("results", "findings", "target", "status"): {"state"},
+}
+"""What the model of assessment results demands of OSCAL 1.2.1, for the parts that we write."""
+
+
+def test_oscal_has_every_field_that_the_model_demands() -> None:
+    told = json.loads(oscal.document(plain.as_data(report(holds("yes"), broken("no"), unchecked("?")))))
+    for path, fields in REQUIRED.items():
+        places = [told["assessment-results"]]
+        for name in path:
+            inner = [place[name] for place in places]
+            places = [one for found in inner for one in (found if isinstance(found, list) else [found])]
+        assert places, path
+        for place in places:
+            assert fields <= set(place), path
+            if "uuid" in fields:
+                assert str(uuid.UUID(place["uuid"])) == place["uuid"]
+    moment = told["assessment-results"]["metadata"]["last-modified"]
+    assert dt.datetime.fromisoformat(moment).tzinfo is not None
+
+
+def test_what_check_config_says_stands_beside_what_was_seen(tmp_path: Path) -> None:
+    said = {"findings": [
+        {"id": "swap", "sentence": "Swap is off."},
+        {"id": "reach", "sentence": "It is reached at 203.0.113.9."},
+        {"id": "other", "sentence": "Something."},
+    ]}  # fmt: skip
+    config = tmp_path / "config.toml"
+    config.touch()
+    relay = (sys.executable, "-c", f"print({json.dumps(json.dumps(said))})")
+    told = told_by_the_relay(Target(relay=relay, config=config))
+    assert told == {"host.no-swap": ["amanat-relay check-config: Swap is off."]}
+    assert told_by_the_relay(Target(relay=(sys.executable, "-c", ""), config=config)) == {}
+    assert told_by_the_relay(Target(relay=relay)) == {}
 
 
 def test_a_report_is_searched_for_what_identifies() -> None:

@@ -1,4 +1,4 @@
-"""The report as OSCAL assessment results, version 1.1.3 (https://pages.nist.gov/OSCAL/).
+"""The report as OSCAL assessment results, version 1.2.1 (https://pages.nist.gov/OSCAL/).
 
 Each claim becomes an observation with its evidence, and a finding whose target says `satisfied` or
 `not-satisfied`; what could not be checked here is an observation without a finding, and a remark says so.
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from clients.audit.model import Verdict
 
-VERSION: Final = "1.1.3"
+VERSION: Final = "1.2.1"
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://amanat.invalid/ns/audit")
 STATES: Final = {Verdict.HOLDS.value: "satisfied", Verdict.BROKEN.value: "not-satisfied"}
 
