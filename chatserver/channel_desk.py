@@ -219,8 +219,9 @@ class ChannelDesk:
     def detach(self, frame: f.Detach) -> None:
         """Stop receiving; the slot stays taken."""
         attachment = self._attachments.pop(frame.handle, None)
-        if attachment is None:
-            self._peer.refuse(frame.request, ErrorCode.NOT_ATTACHED)
+        if attachment is None:  # what was attached was counted then
+            counted = self._peer.meter.try_take(Kind.REQUEST)
+            self._peer.refuse(frame.request, ErrorCode.NOT_ATTACHED if counted else ErrorCode.RATE)
             return
         attachment.end()
         self._peer.say(f.Done(request=frame.request))

@@ -59,6 +59,15 @@ class Socket(Protocol):
         ...
 
 
+FRAMES_AT_ONCE: Final = 64
+"""Of one reading of a connection so many frames are taken before everybody else has a turn."""
+
+REFUSALS_AT_ONCE: Final = 16
+"""Refusals by a rate, or one reading full of frames that carry nothing, after which a connection is not read
+until the next sweep: what is refused costs whoever asks more than the relay."""
+
+_TOO_MANY: Final = frozenset({ErrorCode.RATE, ErrorCode.CREATION_LIMIT})
+
 _HANG_UP: Final = b""
 """In the backlog: the peer has said CLOSE."""
 
@@ -77,12 +86,16 @@ class Peer:
 
     __slots__ = (
         "_backlog",
+        "_burst",
         "_connection",
         "_ended",
         "_gone",
         "_paused",
+        "_refusals",
         "_socket",
+        "_taken",
         "_tasks",
+        "_turn_asked",
         "channels",
         "greeted",
         "heard_at",
@@ -106,6 +119,10 @@ class Peer:
         self._ended = False
         self._gone = False
         self._paused = False
+        self._burst = 0
+        self._taken = 0
+        self._turn_asked = False
+        self._refusals = 0
         self._backlog: deque[bytes] | None = None
         self._tasks: set[asyncio.Task[None]] | None = None
         self.sender = Sender(
@@ -129,7 +146,12 @@ class Peer:
         if self.greeted:
             self.heard_at = self.relay.clock.monotonic()
         self._act(message)
-        if self.in_flight >= self.relay.config.limits.requests_in_flight or self.sender.blocked:
+        if (
+            self._taken >= FRAMES_AT_ONCE
+            or self.in_flight >= self.relay.config.limits.requests_in_flight
+            or self.sender.blocked
+            or self._refusals >= REFUSALS_AT_ONCE
+        ):
             self._pause()
 
     def take_text(self) -> None:
@@ -149,6 +171,10 @@ class Peer:
         """The peer lives."""
         if self.greeted:
             self.heard_at = self.relay.clock.monotonic()
+        self._count()
+        if self._taken > FRAMES_AT_ONCE:  # nobody who means well says so much of nothing
+            self._refusals = REFUSALS_AT_ONCE
+            self._pause()
 
     def hang_up(self) -> None:
         """The peer has said CLOSE: what came before it is taken and answered, then ours follows."""
@@ -168,7 +194,15 @@ class Peer:
         self.sender.drained()
         self.go_on()
 
+    def _count(self) -> None:
+        burst = self.relay.flusher.bursts
+        if burst != self._burst:
+            self._burst = burst
+            self._taken = 0
+        self._taken += 1
+
     def _act(self, message: memoryview | bytes) -> None:
+        self._count()
         try:
             frame = self._connection.receive(message)
         except (CodecError, OrderError, VersionError) as error:
@@ -221,11 +255,30 @@ class Peer:
         self._socket.pause()
 
     def _busy(self) -> bool:
+        if self._refusals >= REFUSALS_AT_ONCE:
+            return True
+        if self._taken >= FRAMES_AT_ONCE:
+            if not self._turn_asked:
+                self._turn_asked = True
+                asyncio.get_running_loop().call_soon(self._turn)
+            return True
         if self.in_flight >= self.relay.config.limits.requests_in_flight:
             return True
         if self.sender.blocked:
             self.sender.flush()  # what is said in this turn may be all that is too much
         return self.sender.blocked
+
+    def _turn(self) -> None:
+        """Everybody else had a turn."""
+        self._turn_asked = False
+        self._taken = 0
+        self.go_on()
+
+    def forgive(self) -> None:
+        """A sweep has come: refusals are forgotten."""
+        if self._refusals:
+            self._refusals = 0
+            self.go_on()
 
     def _wait(self, message: bytes) -> None:
         if self._backlog is None:
@@ -291,6 +344,8 @@ class Peer:
     def refuse(self, request: int, code: ErrorCode) -> None:
         """Answer a request with REFUSED."""
         self.relay.tally.requests_refused += 1
+        if code in _TOO_MANY:
+            self._refusals += 1
         self.say(f.Refused(request=request, code=code))
 
     def end(self, code: ErrorCode) -> None:

@@ -213,6 +213,8 @@ class Relay:
                 peer.abort()
             elif now - peer.heard_at > (times.idle_seconds if peer.greeted else times.handshake_seconds):
                 peer.end(ErrorCode.TIMEOUT)
+            else:
+                peer.forgive()
         self.live.sweep()
         self.addresses.rotate()
         await self.expire()

@@ -49,16 +49,22 @@ def frame_head(length: int) -> bytes:
 
 
 class Flusher:
-    """Collects the senders that have something to write, and writes once per turn of the loop."""
+    """Collects the senders that have something to write, and writes once per turn of the loop.
+
+    Attributes:
+        bursts: how many there have been; the same number means the same reading of one connection.
+    """
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._dirty: list[Sender] = []
         self._held = False
+        self.bursts = 0
 
     def hold(self) -> None:
         """A burst begins, whose end `flush` tells: it need not be asked of the loop."""
         self._held = True
+        self.bursts += 1
 
     def mark(self, sender: Sender) -> None:
         """Flush a sender at the end of this burst, or turn."""

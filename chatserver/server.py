@@ -25,6 +25,7 @@ from chatserver.rates import AddressRecord
 from chatserver.relay import Relay
 from chatserver.sender import frame_head
 from chatserver.store.errors import StoreError
+from chatserver.turns import Turns
 from chatserver.upgrade import END, MAX_HEAD_BYTES, NoUpgrade, Upgrade, read_head, wants_upgrade
 from chatserver.websocket import CLOSE_SECONDS, Framing, WebSocket
 from chatserver.wire import limits
@@ -122,6 +123,8 @@ class Front(asyncio.Protocol):
     def __init__(self, server: RelayServer) -> None:
         self._server = server
         self._begun = b""
+        self._known = False
+        self._gone = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -140,17 +143,34 @@ class Front(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         begun = self._begun = self._begun + data
+        if self._known:
+            return
         upgrade = wants_upgrade(begun)
         if upgrade is None:
             return
-        if not upgrade:
-            self._server.take_http(self, transport, begun)
+        if upgrade and begun.find(END, 0, MAX_HEAD_BYTES) < 0:
+            if len(begun) >= MAX_HEAD_BYTES:
+                self._refuse(transport)
             return
-        end = begun.find(END, 0, MAX_HEAD_BYTES)
-        if end >= 0:
+        self._known = True
+        self._server.turns.do(self._hand_on)
+        if not self._gone:
+            transport.pause_reading()
+
+    def _hand_on(self) -> None:
+        """Its turn has come."""
+        self._gone = True
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if not transport.is_reading():
+            transport.resume_reading()
+        begun = self._begun
+        if wants_upgrade(begun):
+            end = begun.find(END, 0, MAX_HEAD_BYTES)
             self._upgrade(transport, begun[:end], begun[end + len(END) :])
-        elif len(begun) >= MAX_HEAD_BYTES:
-            self._refuse(transport)
+        else:
+            self._server.take_http(self, transport, begun)
 
     def _upgrade(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
         try:
@@ -172,6 +192,7 @@ class RelayServer:
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.door = Door(relay)
+        self.turns = Turns()
         self._server: asyncio.Server | None = None
         self._listener: Listener | None = None
         self._sockets: set[WebSocket] = set()

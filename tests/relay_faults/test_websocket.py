@@ -29,7 +29,7 @@ from support.raw_websocket import (
     http_head,
     raw_socket,
 )
-from support.relay import running_relay
+from support.relay import Running, running_relay
 from support.websocket_cases import Case, all_cases
 
 CASES = all_cases()
@@ -133,11 +133,25 @@ async def test_autobahns_cases_against_the_echo() -> None:
     assert len({case.number for case in CASES}) == len(CASES) > 100
 
 
+@contextlib.asynccontextmanager
+async def sweeping(running: Running) -> AsyncIterator[None]:
+    """Who sends a thousand tiny fragments is read on with each sweep only (`test_fairness`)."""
+
+    async def sweep() -> None:
+        while True:
+            await running.relay.sweep()
+            await asyncio.sleep(0.01)
+
+    task = asyncio.ensure_future(sweep())
+    yield
+    task.cancel()
+
+
 @pytest.mark.asyncio
 async def test_autobahns_broken_cases_against_the_relay() -> None:
     """Who breaks RFC 6455 is disconnected; nobody else notices, and nothing is logged."""
     wrong: dict[str, str] = {}
-    async with running_relay() as running, running.client() as bystander:
+    async with running_relay() as running, running.client() as bystander, sweeping(running):
         for case in BROKEN:
             async with raw_socket(running.port) as socket:
                 await socket.say(frame(BINARY, f.Hello(version=1).encode()))
