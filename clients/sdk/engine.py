@@ -157,7 +157,8 @@ class Engine:
     def forget_line(self, line_id: bytes) -> None:
         """A line that never came about: end its machine and drop its records."""
         driver = self.drivers.pop(line_id)
-        driver.handle(e.EndLine(block=True, keep_texts=False), self.clock.now())
+        with contextlib.suppress(StateError):  # over already: the refusal was heard twice
+            driver.handle(e.EndLine(block=True, keep_texts=False), self.clock.now())
         with self.vault.transaction() as tx:
             tx.delete(LINES, line_id)
             tx.delete(DROPS, line_id)
@@ -290,19 +291,24 @@ class Engine:
     def _next_due(self, now: float) -> float:
         due = [machine.next_wakeup() for machine in (driver.machine for driver in self.drivers.values())]
         due += self.linking.next_due()
+        waiting = self._drops_waiting() if self.connection is not None else frozenset(self.lines)
         due += [
             line.not_before
             for line_id, line in self.lines.items()
-            if self.connection is not None and not self.drivers[line_id].connected
+            if line_id not in waiting and not self.drivers[line_id].connected
         ]
         return min((when for when in due if when is not None), default=now + 3_600.0)
+
+    def _drops_waiting(self) -> frozenset[bytes]:
+        """Lines whose first contact the relay has not confirmed: they are not attached yet."""
+        with self.vault.transaction() as tx:
+            return frozenset(line_id for line_id, _ in tx.items(DROPS))
 
     def _connect_ready(self, now: float) -> None:
         """Attach the lines whose first contact was taken and whose pause is over."""
         if self.connection is None:
             return
-        with self.vault.transaction() as tx:
-            waiting = {line_id for line_id, _ in tx.items(DROPS)}
+        waiting = self._drops_waiting()
         for line_id, driver in list(self.drivers.items()):
             if not driver.connected and line_id not in waiting and self.lines[line_id].not_before <= now:
                 driver.connect(now)
@@ -326,7 +332,7 @@ class Engine:
             if self.keeps_inbox:
                 group.create_task(self._keep_inbox(connection))
             else:
-                group.create_task(self._deliver_left_over())
+                group.create_task(self._keep_delivering())
 
     def frame(self, frame: f.ServerFrame, asked: f.ClientFrame | None) -> None:
         """See `relay_link.LinkOwner`."""
@@ -618,6 +624,12 @@ class Engine:
         )
         await ask_once(self.record.relay_url, lambda number: replace(frame, request=number))
 
+    async def _keep_delivering(self) -> None:
+        """What the relay did not answer is tried again with every connection, and while one lasts."""
+        while True:
+            await self._deliver_left_over()
+            await self.clock.sleep(LOOK_SECONDS)
+
     async def _deliver_left_over(self) -> None:
         """First contacts that a crash or a lost connection left behind."""
         with self.vault.transaction() as tx:
@@ -630,7 +642,8 @@ class Engine:
             except InboxFull as full:
                 self.news.post(LineChanged(line=LineName(self.lines[line_id].name), sentence=full.sentence))
             except Refused as refused:
-                self.handle(line_id, e.EndLine(block=True, keep_texts=True))
+                with contextlib.suppress(StateError):  # its person has ended it meanwhile
+                    self.handle(line_id, e.EndLine(block=True, keep_texts=True))
                 with self.vault.transaction() as tx:
                     tx.delete(DROPS, line_id)
                 name = LineName(self.lines[line_id].name)
