@@ -1,9 +1,10 @@
 """Shows that the wheel builds reproducibly: builds it twice, as if elsewhere and later, and compares.
 
-    python scripts/rebuild.py [--keep DIR]
+    python scripts/rebuild.py [--keep DIR] [--against WHEEL]
 
 Uses the build backend of the interpreter that runs it (no download). Ends with 0 where both wheels are the
-same byte for byte, 1 where not; then it shows how they differ, by `diffoscope` if that is installed.
+same byte for byte, 1 where not; then it shows how they differ, by `diffoscope` if that is installed. With
+`--against` the second wheel is one from elsewhere.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ def copy_of_source(folder: Path) -> Path:
     return folder
 
 
-def build(source: Path, out: Path, *, zone: str) -> Path:
+def build(source: Path, out: Path, *, zone: str, hash_seed: str) -> Path:
     """Build a wheel; returns it."""
     environment = {
-        **os.environ, "SOURCE_DATE_EPOCH": EPOCH, "TZ": zone, "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0",
+        **os.environ,
+        "SOURCE_DATE_EPOCH": EPOCH, "TZ": zone, "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": hash_seed,
     }  # fmt: skip
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
     subprocess.run([*command, "-w", str(out), str(source)], check=True, env=environment, umask=0o022)
@@ -65,29 +67,39 @@ def differences(one: Path, other: Path) -> list[str]:
         ]
 
 
+def compare(one: Path, other: Path) -> int:
+    """Print both digests and what differs; returns the exit code."""
+    digests = [hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in (one, other)]
+    for digest, wheel in zip(digests, (one, other), strict=True):
+        print(f"{digest}  {wheel.name}", flush=True)
+    if digests[0] == digests[1]:
+        print("the same, byte for byte")
+        return 0
+    print("NOT the same: " + ", ".join(differences(one, other) or ["order or times of members"]), flush=True)
+    if shutil.which("diffoscope") is not None:
+        subprocess.run(["diffoscope", str(one), str(other)], check=False)
+    return 1
+
+
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description="Builds the wheel twice and compares.")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="put the first wheel there")
+    parser.add_argument("--against", type=Path, metavar="WHEEL", help="compare with this one instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wheels = [
-            build(copy_of_source(folder / place / "amanat"), folder / f"out-{place}", zone=zone)
-            for place, zone in (("a", "UTC"), ("another-place", "Asia/Karachi"))
+            build(
+                copy_of_source(folder / place / "amanat"), folder / f"out-{place}", zone=zone, hash_seed=seed
+            )
+            for place, zone, seed in (("a", "UTC", "0"), ("another-place", "Asia/Karachi", "1"))[
+                : 1 if options.against else 2
+            ]
         ]
-        digests = [hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in wheels]
-        for digest, wheel in zip(digests, wheels, strict=True):
-            print(f"{digest}  {wheel.name}")
         if options.keep is not None:
             shutil.copy(wheels[0], options.keep)
-        if digests[0] == digests[1]:
-            print("the same, byte for byte")
-            return 0
-        print("NOT the same: " + ", ".join(differences(*wheels) or ["order or times of members"]))
-        if shutil.which("diffoscope") is not None:
-            subprocess.run(["diffoscope", *map(str, wheels)], check=False)
-        return 1
+        return compare(wheels[0], options.against or wheels[1])
 
 
 if __name__ == "__main__":
