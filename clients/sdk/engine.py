@@ -607,7 +607,8 @@ class Engine:
             raise RelayUnreachable(self.record.relay_url, "connection lost") from None
         except RequestRefused as refused:
             raise _drop_refusal(refused) from None
-        welcome = self.drivers[line_id].machine.founding_welcome()
+        driver = self.drivers.get(line_id)
+        welcome = None if driver is None else driver.machine.founding_welcome()
         with self.vault.transaction() as tx:
             tx.delete(DROPS, line_id)
         if welcome is not None:
@@ -640,8 +641,12 @@ class Engine:
             try:
                 await self.deliver(line_id)
             except InboxFull as full:
-                self.news.post(LineChanged(line=LineName(self.lines[line_id].name), sentence=full.sentence))
+                if line_id in self.lines:
+                    name = LineName(self.lines[line_id].name)
+                    self.news.post(LineChanged(line=name, sentence=full.sentence))
             except Refused as refused:
+                if line_id not in self.drivers:
+                    continue  # refused to its person at the same time, and forgotten
                 with contextlib.suppress(StateError):  # its person has ended it meanwhile
                     self.handle(line_id, e.EndLine(block=True, keep_texts=True))
                 with self.vault.transaction() as tx:
