@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from clients.sdk.line import events as e
-from clients.sdk.line.payloads import TextTooLong
+from clients.sdk.line.payloads import MAX_TEXT_BYTES, TextTooLong
 from crypto.errors import StateError
 from keys.memory_vault import MemoryVault
 from simulation import malice, sessions, split
@@ -52,6 +52,9 @@ def long_text(world: World, dice: random.Random) -> None:
         world.story(device.name, "is told that the text is too long")
         text = list(world.texts.values())[-1]
         text.failed = True
+        return
+    if len(list(world.texts.values())[-1].body.encode()) > MAX_TEXT_BYTES:
+        world.violate("too-long", f"{device.name} takes a text that is longer than a cell's share (R23)")
 
 
 def flood_own(world: World, dice: random.Random) -> None:
