@@ -214,7 +214,7 @@ class ContactWorld(World):
         self.rethrow()
 
     def relay_down(self, host: Any) -> None:
-        """Its process died: everybody is cut off, and tries again every minute; so it is back within hours."""
+        """Its process died: all are cut off, and try again every minute; so it is back within hours."""
         for party in self.parties:
             party.cut()
         self.at(self.now + 60 + 15_000 * self.dice.random(), self._relay_returns)
@@ -579,6 +579,8 @@ def judge(world: World) -> None:
             here.violate("unsent", f"{party.name} still has a first contact to deliver")
         for line_id in party.lines():
             view = party.view(line_id)
+            if view.phase is e.LinePhase.ENDED and party.role is Role.CLIENT:
+                continue  # its first contact was refused after all, and its person was told
             if not excused and view.phase is not e.LinePhase.ACTIVE:
                 here.violate("stranded", f"{party.name}: a line is {view.phase.name}")
             if not excused and view.undelivered:
@@ -594,7 +596,9 @@ def judge(world: World) -> None:
                     here.violate("silent-loss", f"{party.name} has a text of which nothing is said")
     for said in here.said:
         party = next(party for party in here.parties if party.name == said.party)
-        gone = said.line_id not in party.lines()
+        gone = said.line_id not in party.lines() or (
+            party.role is Role.CLIENT and party.view(said.line_id).phase is e.LinePhase.ENDED
+        )
         if not gone and not any(row.item_id == said.item_id for row in party.rows(said.line_id)):
             continue  # the program died before it had the text; the person sees that it is not there
         if not gone and said.body not in arrived and not excused:

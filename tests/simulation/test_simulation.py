@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crypto.suites import PRODUCT
-from simulation.run import PROFILES, Outcome, minimise, plan_of, simulate
+from simulation.run import ALL_PROFILES, Outcome, minimise, plan_of, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUND = json.loads((ROOT / "tests" / "simulation" / "found.json").read_text(encoding="utf-8"))
@@ -27,7 +27,7 @@ def _tell(outcome: Outcome) -> str:
     return f"seed {plan.seed} ({plan.profile}): {outcome.kind}: {outcome.what}\n{story}"
 
 
-@pytest.mark.parametrize("profile", sorted(set(PROFILES)))
+@pytest.mark.parametrize("profile", ALL_PROFILES)
 def test_a_few_seeds_of_each_profile_break_no_invariant(profile: str) -> None:
     for seed in range(QUICK_SEEDS):
         outcome = simulate(plan_of(seed, profile=profile, steps=20))
@@ -36,7 +36,12 @@ def test_a_few_seeds_of_each_profile_break_no_invariant(profile: str) -> None:
 
 @pytest.mark.parametrize("entry", FOUND, ids=lambda entry: f"{entry['seed']}-{entry['kind']}")
 def test_seeds_that_once_found_a_fault_find_none_now(entry: dict[str, str | int]) -> None:
-    plan = plan_of(int(entry["seed"]), profile=str(entry["profile"]), steps=int(entry.get("steps", 0)))
+    plan = plan_of(
+        int(entry["seed"]),
+        profile=str(entry["profile"]),
+        steps=int(entry.get("steps", 0)),
+        leaves=int(entry.get("leaves", 0)),
+    )
     outcome = simulate(plan)
     assert not outcome.kind, _tell(outcome)
 
@@ -67,6 +72,13 @@ def test_a_run_is_the_same_in_another_process() -> None:
         events, wire = done.stdout.split()
         found.add((events, wire))
     assert len(found) == 1
+
+
+def test_first_contact_repeats_its_events() -> None:
+    plan = plan_of(9, profile="contact", leaves=3, steps=15)
+    first, second = simulate(plan), simulate(plan)
+    assert not first.kind
+    assert first.trace == second.trace
 
 
 def test_the_product_suite_repeats_its_events() -> None:
