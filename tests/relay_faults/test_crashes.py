@@ -83,7 +83,8 @@ class Crashes:
                 while self.world.stored < count:  # noqa: ASYNC110 - the relay is another process
                     await asyncio.sleep(0.005)
         except TimeoutError:
-            pytest.fail(f"after kill {self.kills} the traffic stands still: {self.world.where()}")
+            doing = self.relay.doing()
+            pytest.fail(f"after kill {self.kills} the traffic stands still: {self.world.where()}; {doing}")
 
     def _say_something(self, pair: Pair) -> None:
         for name, device in (("therapist", pair.therapist), ("client", pair.client)):

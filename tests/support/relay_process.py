@@ -66,6 +66,16 @@ class RelayProcess:
         log = self.store / "relay.db-wal"
         return log.stat().st_size if log.exists() else 0
 
+    def doing(self) -> str:
+        """Where each thread of the process waits in the kernel, for the message of a test that waits for it."""
+        found = []
+        for task in sorted(Path(f"/proc/{self.pid}/task").glob("*")):
+            with contextlib.suppress(OSError):
+                state = (task / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                waits = (task / "wchan").read_text().strip() or "0"
+                found.append(f"{(task / 'comm').read_text().strip()} {state} in {waits}")
+        return "; ".join(found) or "no such process"
+
     def has_store(self) -> bool:
         return self.store.exists()
 
@@ -85,8 +95,11 @@ class RelayProcess:
         """Wait until the process that was launched serves."""
         assert self._process is not None
         assert self._process.stdout is not None
-        async with asyncio.timeout(START_SECONDS):
-            line = await self._process.stdout.readline()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            raise AssertionError(f"the relay does not start: {self.doing()}") from None
         assert line.startswith(b"listening on "), line
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
