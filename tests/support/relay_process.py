@@ -67,7 +67,7 @@ class RelayProcess:
         return log.stat().st_size if log.exists() else 0
 
     def doing(self) -> str:
-        """Where each thread of the process waits in the kernel, for the message of a test that waits for it."""
+        """Where each thread waits in the kernel: for the message of a test that waits for the process."""
         found = []
         for task in sorted(Path(f"/proc/{self.pid}/task").glob("*")):
             with contextlib.suppress(OSError):
