@@ -23,6 +23,7 @@ from clients.sdk.records import (
     load_lines,
     save_line,
 )
+from clients.sdk.renewal import CERTIFICATE_DAYS
 from crypto.codec import decode
 from crypto.key_package import read_key_package
 from crypto.sensitive import Secret
@@ -33,9 +34,6 @@ from keys.contact import ContactBundle
 from keys.invitations import Invitation, binding
 from keys.vault import VaultTransaction
 
-CERTIFICATE_DAYS: Final = 10 * 366
-"""Validity of a device certificate. Renewing one means a new leaf in every line, so it is long; devices are
-withdrawn by the device list (a therapist) or by ending the line (a client)."""
 MIN_PAUSE_SECONDS: Final = 5.0
 MAX_PAUSE_SECONDS: Final = 60.0
 

@@ -44,7 +44,8 @@ from clients.sdk.errors import (
     WrongRole,
     translate,
 )
-from clients.sdk.exports import Export, ExportedLine, new_inbox_key, put_import
+from clients.sdk.exports import Export, ExportedLine, put_import
+from clients.sdk.inbox_keys import new_inbox_key
 from clients.sdk.line import events as e
 from clients.sdk.line.payloads import (
     MAX_TEXT_BYTES,

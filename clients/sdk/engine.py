@@ -20,6 +20,7 @@ from typing import Final
 from chatserver.wire import frames as f
 from chatserver.wire.errors import ErrorCode
 from chatserver.wire.limits import AdmissionKind
+from clients.sdk import renewal
 from clients.sdk.client_contact import own_device
 from clients.sdk.clock import Clock
 from clients.sdk.connection import Connection, ConnectionLost, RequestRefused, ask_once
@@ -116,6 +117,7 @@ class Engine:
         self._drops: asyncio.Queue[f.InboxCell] = asyncio.Queue(MAX_DROPS_WAITING)
         self._drop_in_work = False
         self.closed = False
+        self._renew_at = 0.0
         self._offers: dict[bytes, OfferBook] = {}
         try:
             with vault.transaction() as tx:
@@ -213,6 +215,31 @@ class Engine:
         self.news.post(LineOpened(line=LineName(record.name)))
         self._wake.set()
 
+    def renewed(self, line_id: bytes, keys: DeviceKeys) -> None:
+        """See `linking.host.LinkHost`."""
+        if self.lines[line_id].keys is not None:
+            self.change_line(replace(self.lines[line_id], keys=keys))
+        self.drivers[line_id].machine.take_certificate(own_device(keys))
+        with contextlib.suppress(StateError):  # a line that is over
+            self.handle(line_id, e.SelfUpdate())
+
+    def _renew_certificates(self, now: float) -> None:
+        """What `renewal` says, for the person's identity and for those of the lines."""
+        if now < self._renew_at:
+            return
+        self._renew_at = now + LOOK_SECONDS
+        theirs = None if self.record.therapist is None else renewal.renewed(self.record.therapist.keys, now)
+        if theirs is not None:
+            with self.vault.transaction() as tx:
+                record = self._load(tx)
+                state = replace(therapist_of(record), keys=theirs, published_day=0)
+                save_device(tx, replace(record, therapist=state))
+            self.became(replace(record, therapist=state))
+        for line_id, line in list(self.lines.items()):
+            keys = theirs if line.keys is None else renewal.renewed(line.keys, now)
+            if keys is not None:
+                self.renewed(line_id, keys)
+
     def became(self, record: DeviceRecord) -> None:
         """See `linking.host.LinkHost`."""
         self.record = record
@@ -280,6 +307,7 @@ class Engine:
                 if due is not None and due <= now:
                     driver.handle(e.Tick(), now)
             self._connect_ready(now)
+            self._renew_certificates(now)
             self.linking.tick(now)
             pause = self.clock.real(self._next_due(now) - now)
             with contextlib.suppress(TimeoutError):
@@ -525,6 +553,8 @@ class Engine:
                 await self._keeper.look_after(connection)
             except Refused as refused:
                 self.news.post(ConnectionChanged(state=self.state, sentence=refused.sentence))
+            with self.vault.transaction() as tx:
+                self.record = self._load(tx)
 
     async def admit_invitations(self) -> None:
         """Tell the relay of new invitations. Raises as `InboxKeeper.admit_all`."""
@@ -554,7 +584,7 @@ class Engine:
                 record = accept_drop(
                     tx,
                     cell.body,
-                    state=therapist_of(self.record),
+                    state=therapist_of(self._load(tx)),
                     relay_url=self.record.relay_url,
                     rng=self.rng,
                     now=now,

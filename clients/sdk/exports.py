@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from clients.sdk.client_contact import own_device
+from clients.sdk.inbox_keys import new_inbox_key
 from clients.sdk.line.founding import import_line
 from clients.sdk.linking.carrying import put_links
 from clients.sdk.model import Role
@@ -36,7 +37,6 @@ from clients.sdk.records import (
 )
 from crypto.codec import CodecError, Reader, Writer, decode
 from crypto.errors import StateError
-from crypto.sensitive import Secret
 from crypto.suites import PRODUCT
 from keys.vault import VaultTransaction
 
@@ -158,9 +158,3 @@ def put_import(
         except StateError:
             raise CodecError(0, "a line stands in it twice") from None
         save_line(tx, record)
-
-
-def new_inbox_key(rng: Callable[[int], bytes]) -> Secret:
-    """A private key for the inbox (HPKE, KEM of suite 0xF002)."""
-    private, _ = PRODUCT.generate_key_pair(rng)
-    return Secret(private)

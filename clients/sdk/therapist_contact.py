@@ -7,12 +7,14 @@ numbers.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
 from clients.sdk.client_contact import own_device
 from clients.sdk.first_contact import KEEP_DAYS, MAX_WAIT_DAYS, FirstContact, open_drop
+from clients.sdk.inbox_keys import old_keys
 from clients.sdk.line.founding import join_line
 from clients.sdk.records import (
     INVITED,
@@ -28,7 +30,7 @@ from clients.sdk.records import (
     save_line,
 )
 from crypto.codec import Reader, Writer, decode
-from crypto.errors import ValidationError
+from crypto.errors import AuthenticationError, ValidationError
 from crypto.key_package import KeyPackageBundle, check_lifetime, read_key_package
 from crypto.mls_message import read_mls_message
 from crypto.suites import PRODUCT
@@ -65,8 +67,8 @@ def accept_drop(
         AuthenticationError: it was not sealed to this inbox, or the binding is not the invitation's.
         CodecError: malformed.
     """
-    # 1. It opens under the inbox key and has the form of a first contact.
-    content = open_drop(body, inbox_id=state.inbox_id, inbox_private=state.inbox_private.reveal())
+    # 1. It opens under the inbox key, or one that was replaced lately, and has the form of a first contact.
+    content = _open(tx, body, state)
     # 2. The day on which the client used the KeyPackage is possible: not in the future, not older than a
     # wait.
     today = utc_day(now)
@@ -122,6 +124,13 @@ def forget_seen(tx: VaultTransaction, today: int) -> None:
     for key, value in list(tx.items(SEEN)):
         if decode(value, Reader.u32) < today:
             tx.delete(SEEN, key)
+
+
+def _open(tx: VaultTransaction, body: bytes, state: TherapistState) -> FirstContact:
+    for private in (state.inbox_private, *old_keys(tx)):
+        with contextlib.suppress(AuthenticationError):
+            return open_drop(body, inbox_id=state.inbox_id, inbox_private=private.reveal())
+    raise AuthenticationError
 
 
 def _seen_key(group_id: bytes) -> bytes:

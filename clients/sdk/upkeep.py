@@ -3,6 +3,7 @@
 - It opens its inbox by a signature over the relay's challenge, registering it the first time.
 - It makes a new KeyPackage every day, valid for 3 days, and destroys private keys 31 days after the validity
   ended, together with the group ids that were seen with them.
+- It makes a new inbox key every week, and destroys the old one when no drop can need it (`inbox_keys`).
 - It issues a new device list with each bundle (at most 7 days valid), and publishes the bundle: daily, and
   again when the relay gave it another inbox (its store was lost), in which case open invitations are
   admitted anew.
@@ -20,6 +21,7 @@ from chatserver.wire import frames as f
 from chatserver.wire.bundle import sign_bundle
 from chatserver.wire.errors import ErrorCode
 from chatserver.wire.ids import inbox_challenge_content
+from clients.sdk import inbox_keys
 from clients.sdk.connection import Connection, ConnectionLost, RequestRefused
 from clients.sdk.errors import Refused, TherapistTokenNeeded
 from clients.sdk.first_contact import KEEP_DAYS
@@ -37,7 +39,7 @@ from clients.sdk.therapist_contact import forget_seen
 from crypto.codec import Reader, decode
 from crypto.credentials import Credential
 from crypto.errors import StateError
-from crypto.key_package import generate_key_package
+from crypto.key_package import generate_key_package, read_key_package
 from crypto.leaf_node import Lifetime
 from crypto.policy import product_capabilities
 from crypto.suites import PRODUCT
@@ -82,7 +84,8 @@ def current_package(
     """Today's KeyPackage: the one made today, or a new one."""
     today = utc_day(now)
     packages = [PackageRecord.decode(value) for _, value in tx.items(PACKAGES)]
-    newest = max(packages, key=lambda package: package.made_day, default=None)
+    fitting = [package for package in packages if _carries(package, state.keys.certificate)]
+    newest = max(fitting, key=lambda package: package.made_day, default=None)
     if newest is not None and newest.made_day >= today:
         return newest
     bundle = generate_key_package(
@@ -106,9 +109,16 @@ def current_package(
     return package
 
 
+def _carries(package: PackageRecord, certificate: bytes) -> bool:
+    """Whether a KeyPackage is for this certificate; one that was renewed wants another KeyPackage."""
+    leaf = decode(package.key_package, read_key_package).leaf_node
+    return leaf.credential.identity == certificate
+
+
 def throw_away_old(tx: VaultTransaction, now: float) -> None:
     """Destroy private keys, seen group ids, invitations and notes whose time is over."""
     today = utc_day(now)
+    inbox_keys.destroy_old(tx, today)
     for key, value in list(tx.items(PACKAGES)):
         if PackageRecord.decode(value).last_day + KEEP_DAYS < today:
             tx.delete(PACKAGES, key)
@@ -138,7 +148,8 @@ def make_bundle(
     # At least the present second, so that a device that came out of an old export goes on behind itself.
     list_version = max(state.list_version + 1, int(now))
     serial = max(state.bundle_serial + 1, int(now))
-    state = replace(state, list_version=list_version, bundle_serial=serial)
+    inbox_private = inbox_keys.rotate(tx, state.inbox_private, rng=rng, today=today)
+    state = replace(state, list_version=list_version, bundle_serial=serial, inbox_private=inbox_private)
     contact = ContactBundle(
         identity_key=identity.public_key,
         certificates=(certificate,),

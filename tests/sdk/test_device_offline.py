@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,19 @@ from clients.sdk.errors import (
     WrongRole,
 )
 from clients.sdk.model import ConnectionState, LinePhase, MessageKind, MessageState, Role
-from clients.sdk.records import DeviceRecord, DropRecord, InvitedRecord, LineRecord, PackageRecord
+from clients.sdk.records import (
+    DeviceRecord,
+    DropRecord,
+    InvitedRecord,
+    LineRecord,
+    PackageRecord,
+    save_device,
+)
+from clients.sdk.renewal import RENEW_DAYS
+from clients.sdk.upkeep import therapist_of
 from crypto.codec import CodecError
 from crypto.errors import StateError
+from keys.certificates import DeviceCertificate
 from keys.passphrase import TEST_COST
 from keys.vault import VaultDamaged, VaultError, WrongPassphrase
 from support.contact_world import ContactWorld
@@ -300,3 +311,41 @@ def test_scaled_time_runs_faster_and_only_forward() -> None:
 )
 def test_a_text_too_long_is_told_in_words_that_count(over: int, words: str) -> None:
     assert f"This text is {words}" in TextTooLong(over).sentence
+
+
+def _renewed(before: DeviceCertificate, after: DeviceCertificate) -> bool:
+    assert (after.device_id, after.device_key) == (before.device_id, before.device_key)
+    return after.not_after_day > before.not_after_day
+
+
+def test_r17_a_clients_certificates_are_renewed_in_their_last_months(client: Device, tmp_path: Path) -> None:
+    engine = client._engine
+    (line_id,) = engine.lines
+    before = DeviceCertificate.decode(engine.keys_of(line_id).certificate)
+    late = (before.not_after_day - RENEW_DAYS) * 86_400.0
+    for now, renewed in ((late, False), (late + 86_400, True)):
+        engine._renew_certificates(now)
+        assert _renewed(before, DeviceCertificate.decode(engine.keys_of(line_id).certificate)) is renewed
+    after = engine.keys_of(line_id).certificate
+    client.close()
+    again = Device.open(tmp_path / "client", PASSPHRASE)
+    assert again._engine.keys_of(line_id).certificate == after
+    with again._engine.drivers[line_id].machine._look() as step:
+        assert step.state.update_due  # brings it into the line
+    again.close()
+
+
+def test_r17_a_therapists_certificate_is_renewed_and_published(tmp_path: Path) -> None:
+    device = make_device(tmp_path / "therapist", Role.THERAPIST, URL)
+    engine = device._engine
+    before = DeviceCertificate.decode(therapist_of(engine.record).keys.certificate)
+    with engine.vault.transaction() as tx:
+        state = replace(therapist_of(engine.record), published_day=1)
+        save_device(tx, replace(engine.record, therapist=state))
+    engine._renew_certificates((before.not_after_day - RENEW_DAYS + 1) * 86_400.0)
+    device.close()
+    again = Device.open(tmp_path / "therapist", PASSPHRASE)
+    state = therapist_of(again._engine.record)
+    assert _renewed(before, DeviceCertificate.decode(state.keys.certificate))
+    assert state.published_day == 0
+    again.close()

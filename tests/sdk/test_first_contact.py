@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clients.sdk.bundles import bucket_of, choose_bundle
 from clients.sdk.client_contact import open_line, own_device
 from clients.sdk.errors import CannotBeContacted
 from clients.sdk.first_contact import KEEP_DAYS, MAX_WAIT_DAYS, FirstContact, admit_hash
+from clients.sdk.inbox_keys import OVERLAP_DAYS, ROTATE_DAYS, old_keys
 from clients.sdk.line.founding import found_line
 from clients.sdk.records import (
     DROPS,
@@ -18,13 +21,15 @@ from clients.sdk.records import (
     DropRecord,
     InvitedRecord,
     PackageRecord,
+    save_device,
 )
-from clients.sdk.upkeep import PACKAGE_DAYS, current_package, throw_away_old
+from clients.sdk.renewal import again, renewed
+from clients.sdk.upkeep import BUNDLE_DAYS, PACKAGE_DAYS, current_package, throw_away_old
 from crypto.codec import CodecError, decode
 from crypto.errors import AuthenticationError, StateError, ValidationError
 from crypto.key_package import read_key_package
 from crypto.suites import PRODUCT
-from keys.certificates import DeviceCertificate
+from keys.certificates import DeviceCertificate, Identity
 from keys.memory_vault import MemoryVault
 from support.contact_world import DAY, ContactWorld
 
@@ -271,3 +276,58 @@ def test_the_drop_is_kept_until_it_was_delivered(world: ContactWorld) -> None:
         stored = tx.get(DROPS, opened.record.line_id)
     assert stored is not None
     assert DropRecord.decode(stored) == opened.drop
+
+
+def _keys(world: ContactWorld) -> int:
+    with world.therapist.transaction() as tx:
+        return len(list(old_keys(tx)))
+
+
+def test_the_inbox_key_changes_every_week_and_old_drops_still_open(world: ContactWorld) -> None:
+    keys = []
+    late = world.open(world.invite(), contact=world.contact()).drop.body
+    for _ in range(8):
+        keys.append(world.contact().inbox_public_key)
+        world.now += DAY
+    assert len(set(keys[:7])) == 1
+    assert keys[7] != keys[0]
+    assert _keys(world) == 1
+    assert world.accept(late).name == "client"
+    assert world.accept(world.open(world.invite()).drop.body).name == "client-2"
+
+
+def test_an_old_inbox_key_is_destroyed_when_no_drop_can_need_it(world: ContactWorld) -> None:
+    contact = world.contact()
+    world.now += ROTATE_DAYS * DAY
+    world.contact()
+    replaced_day = int(world.now // DAY)
+    late = world.open(world.invite(), contact=contact).drop.body
+    for day, left in ((replaced_day + OVERLAP_DAYS, 1), (replaced_day + OVERLAP_DAYS + 1, 0)):
+        with world.therapist.transaction() as tx:
+            throw_away_old(tx, day * DAY)
+        assert _keys(world) == left
+    with pytest.raises(AuthenticationError):
+        world.accept(late)
+    assert OVERLAP_DAYS > BUNDLE_DAYS + MAX_WAIT_DAYS + 2
+
+
+def test_a_renewed_certificate_gets_a_key_package_of_its_own(world: ContactWorld) -> None:
+    before = world.contact()
+    opened = world.open(world.invite(), contact=before)
+    keys = renewed(world.state.keys, world.now + 300 * DAY)
+    assert keys is not None
+    assert renewed(world.state.keys, world.now + 240 * DAY) is None
+    world.now += DAY
+    keys = replace(keys, certificate=again(_identity(world), before.certificates[0], world.now).encode())
+    changed = replace(world.record, therapist=replace(world.state, keys=keys))
+    with world.therapist.transaction() as tx:
+        save_device(tx, changed)
+    after = world.contact()  # passes every check of a client
+    assert after.certificates[0].not_after_day == before.certificates[0].not_after_day + 1
+    world.accept(opened.drop.body)  # sealed for the KeyPackage of before
+
+
+def _identity(world: ContactWorld) -> Identity:
+    seed = world.state.keys.identity_seed
+    assert seed is not None
+    return Identity(seed.reveal())

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from chatserver.wire.bundle import SignedBundle
 from clients.sdk.bundles import choose_bundle
 from clients.sdk.client_contact import OpenedLine, new_device_keys, open_line
-from clients.sdk.exports import new_inbox_key
 from clients.sdk.first_contact import FirstContact, admit_hash, open_drop, seal_drop
+from clients.sdk.inbox_keys import new_inbox_key
 from clients.sdk.model import Role
 from clients.sdk.records import (
     INVITED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from clients.sdk.client_contact import own_device
 from clients.sdk.line import events as e
@@ -107,6 +107,12 @@ class Host:
         with self.vault.transaction() as tx:
             save_line(tx, record)
         self.line_records[record.line_id] = record
+
+    def renewed(self, line_id: bytes, keys: DeviceKeys) -> None:
+        if self.line_records[line_id].keys is not None:
+            self.change_line(replace(self.line_records[line_id], keys=keys))
+        self.machines[line_id].take_certificate(own_device(keys))
+        self.handle(line_id, e.SelfUpdate())
 
     def became(self, record: DeviceRecord) -> None:
         self.device = record

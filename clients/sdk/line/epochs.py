@@ -92,9 +92,9 @@ def _set_members(step: Step, group: Group, added: set[bytes]) -> None:
     """Read who is in the group from its leaves' certificates; keep what was known of those who stay."""
     before = {member.device_id: member for member in step.state.members}
     members = []
-    for leaf in group.members:
-        certificate = DeviceCertificate.decode(leaf.leaf_node.credential.identity)
-        _warn_of_expiry(step, certificate)
+    certificates = [DeviceCertificate.decode(leaf.leaf_node.credential.identity) for leaf in group.members]
+    _warn_of_expiry(step, certificates)
+    for leaf, certificate in zip(group.members, certificates, strict=True):
         known = before.get(certificate.device_id)
         if known is not None and certificate.device_id not in added:
             known.leaf_index = leaf.leaf_index
@@ -116,16 +116,21 @@ def _set_members(step: Step, group: Group, added: set[bytes]) -> None:
             step.tables.counters.put(member.device_id, delivery.counters_of(step, member))
 
 
-def _warn_of_expiry(step: Step, certificate: DeviceCertificate) -> None:
+def _warn_of_expiry(step: Step, certificates: list[DeviceCertificate]) -> None:
     """R15: validity in time never decides about a commit; after the merge the person is told."""
-    try:
-        certificate.check_validity(step.now)
-    except ValidationError:
-        step.notify(
-            AlarmKind.CERTIFICATE_EXPIRED,
-            "The certificate of a device in this line is not valid today.",
-            device_id=certificate.device_id,
-        )
+    valid = True
+    for certificate in certificates:
+        try:
+            certificate.check_validity(step.now)
+        except ValidationError:
+            valid = False
+            step.notify(
+                AlarmKind.CERTIFICATE_EXPIRED,
+                "The certificate of a device in this line is not valid today.",
+                device_id=certificate.device_id,
+            )
+    if valid:
+        step.clear_alarm(AlarmKind.CERTIFICATE_EXPIRED)  # renewed since
 
 
 def without_baselines(step: Step) -> None:

@@ -221,6 +221,10 @@ class LineMachine:
         """UTC seconds at which a Tick is wanted; 0 before the first event; None if never."""
         return self._wakeup
 
+    def take_certificate(self, own: OwnDevice) -> None:
+        """This device's certificate was renewed; the next commit brings it into the line (P5 of R14)."""
+        self._own = own
+
     # -- looking
 
     @contextmanager

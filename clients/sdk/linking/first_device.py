@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from clients.sdk.client_contact import CERTIFICATE_DAYS
+from clients.sdk import renewal
 from clients.sdk.line.events import AddDevice, LinePhase, RemoveDevice, WelcomeDelivered, WelcomeReady
 from clients.sdk.line.view import LineView
 from clients.sdk.linking import mailbox, wire
@@ -255,6 +255,7 @@ class FirstDevice:
                 for sibling in siblings:
                     if sibling.phase is SiblingPhase.LINKED:
                         self._bring_in(sibling, line_id, view, now)
+        self._renew_all(siblings, now)
         if not strangers:
             self._forget_removed(siblings)
 
@@ -355,6 +356,36 @@ class FirstDevice:
         )
         mailbox.post(tx, sibling.link_box, wire.encode_link_message(message), host.rng)
 
+    def _renew_all(self, siblings: list[Sibling], now: float) -> None:
+        for sibling in siblings:
+            if sibling.phase is SiblingPhase.LINKED:
+                self._renew(sibling, now)
+
+    def _renew(self, sibling: Sibling, now: float) -> None:
+        """Certify a linked device anew where its certificate is about to end, and tell it in each line."""
+        host = self._host
+        groups = {line_id: host.view(line_id).group_id for line_id in list(host.line_records)}
+        with host.vault.transaction() as tx:
+            renewed = set()
+            for line in load_sibling_lines(tx, sibling.sibling_id):
+                record = host.line_records.get(line.line_id)
+                if record is None or not line.joined:
+                    continue
+                keys = host.keys_of(line.line_id)
+                if keys.identity_seed is None:
+                    continue
+                identity = Identity(keys.identity_seed.reveal())
+                place = sibling.sibling_id + identity.public_key
+                known = tx.get(SIBLING_CERTIFICATES, place)
+                if known is None:
+                    continue
+                certificate = DeviceCertificate.decode(known)
+                if renewal.due(certificate, now):
+                    tx.put(SIBLING_CERTIFICATES, place, renewal.again(identity, certificate, now).encode())
+                    renewed.add(place)
+                if place in renewed:
+                    self._tell(tx, sibling, line, groups[line.line_id])
+
     def _certificate(self, tx: VaultTransaction, sibling: Sibling, line: SiblingLine) -> bytes:
         """Its certificate under the line's identity, made once; empty while its key is not known."""
         seed = self._host.keys_of(line.line_id).identity_seed
@@ -371,7 +402,7 @@ class FirstDevice:
             device_id=DeviceId(line.device_id),
             role=DeviceRole.SECONDARY,
             not_before_day=today,
-            not_after_day=today + CERTIFICATE_DAYS,
+            not_after_day=today + renewal.CERTIFICATE_DAYS,
         ).encode()
         tx.put(SIBLING_CERTIFICATES, key, certificate)
         return certificate

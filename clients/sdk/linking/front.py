@@ -34,7 +34,7 @@ from clients.sdk.linking.siblings import (
     load_siblings,
 )
 from clients.sdk.model import DeviceState, OwnDeviceSummary, Role
-from clients.sdk.records import LinkPhase, save_device
+from clients.sdk.records import LinkPhase, load_device, save_device
 from keys.certificates import DeviceCertificate
 from keys.contact import check_display_name
 from keys.invitations import normalise_relay_url
@@ -234,7 +234,7 @@ class LinkFront:
             if sibling is None:
                 raise UnknownDevice(name)
             engine.linking.first.remove(tx, sibling)
-            record = engine.record
+            record = load_device(tx) or engine.record
             if record.therapist is not None:
                 # The next bundle carries a device list of a higher version.
                 record = replace(record, therapist=replace(record.therapist, published_day=0))

@@ -47,6 +47,10 @@ class LinkHost(Protocol):
         """Write a changed record of a line."""
         ...
 
+    def renewed(self, line_id: bytes, keys: DeviceKeys) -> None:
+        """This device's certificate in a line was renewed: keep it, and bring it into the line."""
+        ...
+
     def became(self, record: DeviceRecord) -> None:
         """The device's record in the vault changed."""
         ...

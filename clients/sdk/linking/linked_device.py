@@ -253,6 +253,20 @@ class LinkedDevice:
                 tx.put(LINK_LINES, line_id, replace(row, due=False).to_bytes())
         if opened is not None:
             host.line_opened(opened)
+        if isinstance(message, wire.Line):
+            self._take_renewed(message)
+
+    def _take_renewed(self, message: wire.Line) -> None:
+        """The first device has renewed this one's certificate: it goes into the lines that it is in."""
+        host = self._host
+        record = host.line_records.get(message.line_id)
+        with host.vault.transaction() as tx:
+            data = tx.get(LINK_KEYS, message.identity_key)
+        if record is None or record.keys is None or data is None:
+            return
+        certificate = LinkedKeys.from_bytes(data).certificate
+        if record.keys.certificate != certificate:
+            host.renewed(message.line_id, replace(record.keys, certificate=certificate))
 
     def _follow(
         self, tx: VaultTransaction, state: LinkedState, message: wire.Line, now: float

@@ -15,6 +15,7 @@ from clients.sdk.linking.first_device import TooManyDevices
 from clients.sdk.linking.linked_device import LINK_KEYS, LINK_LINES, LINK_PACKAGES
 from clients.sdk.linking.siblings import SiblingPhase
 from clients.sdk.records import LinkPhase
+from clients.sdk.renewal import RENEW_DAYS
 from crypto.errors import StateError
 from keys.certificates import DeviceCertificate, DeviceRole
 from keys.linking import parse_code
@@ -283,6 +284,33 @@ def test_a_device_that_missed_its_line_is_told_again_the_next_day(world: LinkWor
     world.run(90_000)
     world.settle()
     assert phone.leaves == 3
+
+
+# -- renewal
+
+
+def test_r17_a_linked_devices_certificate_is_renewed_in_time(world: LinkWorld) -> None:
+    phone = world.link(world.client, "phone")
+    before = DeviceCertificate.decode(phone.keys_of(phone.line_id).certificate)
+    late = (before.not_after_day - RENEW_DAYS) * 86_400.0
+    world.client.desk.first._renew_all(world.client.siblings, late)
+    world.client.desk.sync(world.now)
+    world.settle()
+    assert phone.keys_of(phone.line_id).certificate == before.encode()  # not yet
+    world.client.desk.first._renew_all(world.client.siblings, late + 86_400)
+    world.client.desk.sync(world.now)
+    world.settle()
+    after = DeviceCertificate.decode(phone.keys_of(phone.line_id).certificate)
+    assert after.not_after_day > before.not_after_day
+    assert (after.device_key, after.device_id) == (before.device_key, before.device_id)
+    for host in world.hosts:
+        with host.machines[host.line_id]._look() as step:
+            identities = [member.leaf_node.credential.identity for member in step.mls.members]
+        assert after.encode() in identities
+        assert before.encode() not in identities
+    phone.say("still here")
+    world.settle()
+    assert "still here" in world.therapist.texts(mine=False)
 
 
 # -- removal
