@@ -275,7 +275,7 @@ def deleted(seen: Observed) -> Finding:
         "Sealed cells are left in the relay's files after they were fetched.",
         f"{len(seen.stored_pieces)} cells looked for in "
         f"{sum(map(len, (seen.files_after or {}).values())):,} bytes, "
-        f"{seen.erased_after:.1f} seconds after the last was fetched",
+        f"{seen.erased_after:.1f} seconds after both devices had nothing more to do",
     )
     return _with(found, growth)
 
