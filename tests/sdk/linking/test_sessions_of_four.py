@@ -1,4 +1,4 @@
-"""Two people with two devices each: text on all four, a session of the second ones, a removal."""
+"""Two people with two devices each: text on all four, a session that one of two joins, a removal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,26 @@ import pytest
 from clients.sdk.errors import AmanatError
 from clients.sdk.model import LinePhase
 from clients.sdk.session.front import EndReason
-from clients.sdk.session.handle import PIPE
+from clients.sdk.session.handle import PIPE, SessionHandle
 from support.pair import WAIT_SECONDS, until
 from support.two_devices import linked_pair, settle_all, until_shown
 
 pytestmark = pytest.mark.asyncio
 
 START_SECONDS = 40.0
+ELSEWHERE = "This session was joined on another of your devices."
 
 
-async def test_s1_a_session_from_second_devices_and_the_removal_of_one(tmp_path: Path) -> None:
+async def starts(handle: SessionHandle) -> str:
+    """Start and wait for the other side; what was said if it did not come about."""
+    try:
+        await handle.start(front=PIPE, timeout_seconds=START_SECONDS)
+    except AmanatError as error:
+        return error.sentence
+    return ""
+
+
+async def test_s1_one_of_two_devices_joins_a_session_and_a_lost_device_is_removed(tmp_path: Path) -> None:
     async with linked_pair(tmp_path, therapists=2, clients=2) as (_, therapists, clients):
         first, second = clients
         for writer, readers in ((therapists[1], clients), (second, therapists)):
@@ -27,20 +37,18 @@ async def test_s1_a_session_from_second_devices_and_the_removal_of_one(tmp_path:
             for reader in readers:
                 await until_shown(reader, f"by {writer.role.value} 2", sender="them")
 
-        # A therapist's second device offers; a client's second one joins; the others have no part in it.
+        # A therapist's second device offers; both of the client's devices press join: the first JOIN wins.
         async with (
             therapists[1].session(therapists[1].line().name) as therapist,
-            second.session(second.line().name) as client,
+            first.session(first.line().name) as one,
+            second.session(second.line().name) as two,
         ):
             async with asyncio.TaskGroup() as group:
-                for handle in (therapist, client):
-                    group.create_task(handle.start(front=PIPE, timeout_seconds=START_SECONDS))
-            async with asyncio.timeout(START_SECONDS):
-                while not (therapist.begun and client.begun):  # noqa: ASYNC110 - other processes decide it
-                    await asyncio.sleep(0.02)
-            async with first.session(first.line().name) as late:
-                with pytest.raises(AmanatError):
-                    await late.start(front=PIPE, timeout_seconds=2.0)
+                offering = group.create_task(starts(therapist))
+                joining = [(handle, group.create_task(starts(handle))) for handle in (one, two)]
+            assert offering.result() == ""
+            assert sorted(task.result() for _, task in joining) == ["", ELSEWHERE]
+            (client,) = [handle for handle, task in joining if not task.result()]
             client.command("text", "only here")
             await until(lambda: ("text", "only here") in therapist._reports)
             client.command("end", "")
