@@ -159,10 +159,10 @@ def child(tree: str, runs: Sequence[tuple[str, int]], *, seconds: float, disk: b
     say(json.dumps({"kind": "", "tried": tried, "what": ""}))
 
 
-def runs_for(patch: str, tries: int, profiles: Sequence[str] = ()) -> list[tuple[str, int]]:
+def runs_for(patch: str, seeds: Sequence[int], profiles: Sequence[str] = ()) -> list[tuple[str, int]]:
     """Which seeds to try, in which order."""
     order = profiles or ORDER.get(rule_of(patch), USUAL_ORDER)
-    return [(profile, seed) for seed in range(tries) for profile in order]
+    return [(profile, seed) for seed in seeds for profile in order]
 
 
 @cache
@@ -170,9 +170,11 @@ def _fails_anyway(profile: str, seed: int, disk: bool) -> bool:
     return bool(try_seeds(None, [(profile, seed)], seconds=300, disk=disk)["kind"])
 
 
-def prove(patch: Path, tries: int, *, seconds: float, profiles: Sequence[str] = ()) -> dict[str, Any]:
+def prove(
+    patch: Path, seeds: Sequence[int], *, seconds: float, profiles: Sequence[str] = ()
+) -> dict[str, Any]:
     """Look for a seed that breaks an invariant with the mutant, and none without it."""
-    runs = runs_for(patch.name, tries, profiles)
+    runs = runs_for(patch.name, seeds, profiles)
     tried = 0
     end = time.monotonic() + seconds
     while True:
@@ -230,6 +232,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Which seeds find which mutants.")
     parser.add_argument("--tries", type=int, default=4, help="seeds of each profile (4)")
     parser.add_argument("--seconds", type=float, default=120, help="for one mutant (120)")
+    parser.add_argument("--seeds", default="", help="which, with commas, instead of the first ones")
     parser.add_argument("--profiles", default="", help="where to look, with commas (what fits the rule)")
     parser.add_argument("--table", action="store_true", help="only make the table anew")
     parser.add_argument("patches", nargs="*", help="names in tests/mutants; all that are not in the record")
@@ -238,7 +241,8 @@ def main(argv: Sequence[str]) -> int:
     for name in [] if options.table else names:
         try:
             profiles = [part for part in options.profiles.split(",") if part]
-            found = prove(PATCHES / name, options.tries, seconds=options.seconds, profiles=profiles)
+            seeds = [int(part) for part in options.seeds.split(",") if part] or range(options.tries)
+            found = prove(PATCHES / name, seeds, seconds=options.seconds, profiles=profiles)
         except subprocess.CalledProcessError:
             say(f"{name}: does not apply")
             continue
