@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from clients.sdk.errors import AmanatError
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 30.0
 LISTENING: Final = "listening on "
 BLOCK_BYTES: Final = 4096
@@ -83,7 +83,7 @@ class RelayProcess:
         """Start it and wait until it listens.
 
         Raises:
-            RelayFailed: It ended or said nothing within 30 seconds.
+            RelayFailed: It ended or said nothing within 90 seconds.
         """
         self._process = self._spawn()
         line = ""
