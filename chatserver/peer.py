@@ -89,6 +89,7 @@ class Peer:
         "_burst",
         "_connection",
         "_ended",
+        "_going_on",
         "_gone",
         "_paused",
         "_refusals",
@@ -117,6 +118,7 @@ class Peer:
         self._socket = socket
         self._connection = RelayConnection(relay.deposit_bytes)
         self._ended = False
+        self._going_on = False
         self._gone = False
         self._paused = False
         self._burst = 0
@@ -287,19 +289,23 @@ class Peer:
 
     def go_on(self) -> None:
         """There may be room: take what waits, then read on."""
-        if not self._paused:
+        if not self._paused or self._going_on:  # a request that is answered at once comes back here
             return
-        while not self._busy() and not self._ended:
-            if not self._backlog:
-                self._paused = False
-                self._backlog = None
-                self._socket.resume()
-                return
-            message = self._backlog.popleft()
-            if message is _HANG_UP:
-                self._close(1000)
-            else:
-                self._act(message)
+        self._going_on = True
+        try:
+            while not self._busy() and not self._ended:
+                if not self._backlog:
+                    self._paused = False
+                    self._backlog = None
+                    self._socket.resume()
+                    return
+                message = self._backlog.popleft()
+                if message is _HANG_UP:
+                    self._close(1000)
+                else:
+                    self._act(message)
+        finally:
+            self._going_on = False
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -328,7 +334,9 @@ class Peer:
 
     @property
     def blocked(self) -> bool:
-        """Too much waits for the peer already."""
+        """Too much waits for the peer already, though what was said in this turn is on its way."""
+        if self.sender.blocked:
+            self.sender.flush()
         return self.sender.blocked
 
     def say(self, frame: f.ServerFrame) -> None:

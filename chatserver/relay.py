@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from chatserver.clock import Clock, SystemClock
 from chatserver.config import Config, networks
+from chatserver.eager import Errand
 from chatserver.events import Event, Log
 from chatserver.inbox_desk import Inboxes
 from chatserver.live import LiveChannels
@@ -84,7 +85,7 @@ class Relay:
         self._store_failure: type[StoreError] | None = None
         self.peers: set[Peer] = set()
         self.live = LiveChannels(self.clock, rng, config.limits.live_channels)
-        self.stored = StoredChannels(store)
+        self.stored = StoredChannels(store, cell_bytes[ChannelClass.STORED])
         self.inboxes = Inboxes()
         self.addresses = AddressBook(self.clock, rng)
         self.flusher = Flusher(lambda run: asyncio.get_running_loop().call_soon(run))
@@ -93,6 +94,7 @@ class Relay:
         self._onion_record = AddressRecord()
         self._group: asyncio.TaskGroup | None = None
         self._in_store = 0
+        self._idle: asyncio.Event | None = None
         self._buckets: dict[tuple[int, int], tuple[float, bytes]] = {}
         self._expired_day = 0
 
@@ -108,8 +110,12 @@ class Relay:
     ) -> None:
         # What was asked of the store is waited for. The group is not told of an error in the body: it would
         # come out wrapped. Its own tasks let none out.
+        if self._in_store:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
         if self._group is not None:
             await self._group.__aexit__(None, None, None)
+            self._group = None
 
     # -- connections ----------------------------------------------------------------------------------------
 
@@ -176,10 +182,12 @@ class Relay:
             work.close()
             return
         self._in_store += 1
-        self._group.create_task(work).add_done_callback(self._answered)
+        Errand(work, self._answered).go_on()
 
-    def _answered(self, _task: asyncio.Task[None]) -> None:
+    def _answered(self) -> None:
         self._in_store -= 1
+        if not self._in_store and self._idle is not None:
+            self._idle.set()
 
     def store_failed(self, error: StoreError) -> None:
         """Log that the store failed, by count and cause; of a flood of failures the 1st, 2nd, 4th, 8th.

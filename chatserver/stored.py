@@ -7,8 +7,8 @@ from typing import Final
 from chatserver.fanout import Attachment, Channel
 from chatserver.store.protocol import CellPage, ChannelId, Refused, Store
 
-PAGE_CELLS: Final = 16
-"""Cells read at once for one reader: 256 KiB."""
+PAGE_BYTES: Final = 256 * 1_024
+"""Read at once for one reader, in whole cells: 16 of the protocol's."""
 
 
 class StoredChannel(Channel):
@@ -23,7 +23,7 @@ class StoredChannel(Channel):
 
     async def page(self, position: int) -> CellPage | Refused:
         """What follows a position, from the store."""
-        return await self._store.read(ChannelId(self.channel_id), position, max_cells=PAGE_CELLS)
+        return await self._store.read(ChannelId(self.channel_id), position, max_cells=self._owner.page_cells)
 
     def leave(self, attachment: Attachment) -> None:
         """As for every channel; without attachments there is nothing to remember."""
@@ -33,9 +33,14 @@ class StoredChannel(Channel):
 
 
 class StoredChannels:
-    """The stored channels that somebody is attached to."""
+    """The stored channels that somebody is attached to.
 
-    def __init__(self, store: Store) -> None:
+    Attributes:
+        page_cells: cells read at once.
+    """
+
+    def __init__(self, store: Store, cell_bytes: int) -> None:
+        self.page_cells = max(1, PAGE_BYTES // cell_bytes)
         self._store = store
         self._channels: dict[bytes, StoredChannel] = {}
 

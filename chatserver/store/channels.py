@@ -28,7 +28,7 @@ from chatserver.store.protocol import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Channel:
     readers: int
     incarnation: bytes
@@ -65,11 +65,13 @@ def _find_or_create(
     rng: Callable[[int], bytes],
 ) -> tuple[_Channel, bool] | Refused:
     """R4: ATTACH and DEPOSIT both create an unknown channel, unless a tombstone answers GONE (R6)."""
-    if _is_gone(db, channel.channel_id):
-        return Refused(reason=Refusal.GONE)
     found = _find(db, channel.channel_id)
     if found is not None:
         return found, False
+    if _is_gone(
+        db, channel.channel_id
+    ):  # `remove` takes the one away in the transaction that makes the other
+        return Refused(reason=Refusal.GONE)
     if not may_create:
         return Refused(reason=Refusal.CREATION_LIMIT)
     created = _Channel(

@@ -17,7 +17,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatserver.store import schema
@@ -197,6 +197,10 @@ class Database:
     descriptor: int
     writer_lock: Lock
     owner_lock: Lock | None
+    wal_name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wal_name = str(self.wal_path)
 
     @property
     def wal_path(self) -> Path:
@@ -206,7 +210,7 @@ class Database:
     def wal_bytes(self) -> int:
         """Size of the write-ahead log."""
         try:
-            return self.wal_path.stat().st_size
+            return os.stat(self.wal_name).st_size  # noqa: PTH116 (asked after every commit)
         except FileNotFoundError:
             return 0
 

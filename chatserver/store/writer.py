@@ -40,6 +40,11 @@ T = TypeVar("T")
 Step = Callable[[sqlite3.Connection], T]
 """Part of a transaction; raises nothing but `sqlite3.Error`."""
 
+ROOM_SECONDS = 1.0
+"""For so long a disk with AMPLE_BYTES beyond the reserve is not asked again how much room it has."""
+
+AMPLE_BYTES = 1 << 30
+
 ERASE_RETRY_SECONDS = 0.1
 """Pause after an attempt that found the store busy."""
 
@@ -65,6 +70,8 @@ class _State:
     next_attempt: float = 0.0
     overdue: bool = False
     broken: StoreError | None = None
+    room_bytes: int = 0
+    room_until: float = 0.0
 
 
 class Writer:
@@ -115,7 +122,7 @@ class Writer:
             raise StoreClosed("the store is closed; the relay is stopping")
         if self._waiting >= self._settings.max_queued:
             raise StoreOverloaded("the store has more requests waiting than it may queue; ask again later")
-        request = Request[T](step=step, future=self._loop.create_future(), brings_body=brings_body)
+        request = Request(step=step, future=self._loop.create_future(), brings_body=brings_body)
         self._waiting += 1
         self._queue.put(request)
         return request.future
@@ -251,13 +258,26 @@ class Writer:
             self._hop(self._resolve, erasures)
 
     def _has_room(self, database: Database, bodies: int) -> bool:
-        """Whether so many bodies leave the reserve free; True where the file system does not say."""
+        """Whether so many bodies leave the reserve free; True where the file system does not say.
+
+        A disk with far more room than that is asked again after ROOM_SECONDS, or when the bodies since then
+        could have used up half of what there was beyond the reserve.
+        """
         reserve = self._settings.reserve_bytes
         need = bodies * 2 * CELL_BYTES  # each with its share of other pages
+        state = self._state
+        state.room_bytes -= need
+        now = self._monotonic()
+        if state.room_bytes > 0 and now < state.room_until:
+            return True
         try:
             free = database.disk_free_bytes() - need
-            if free >= reserve + database.wal_bytes():
+            beyond = free - reserve - database.wal_bytes()
+            if beyond >= 0:
+                state.room_bytes = beyond // 2 if beyond > AMPLE_BYTES else 0
+                state.room_until = now + ROOM_SECONDS
                 return True
+            state.room_bytes = 0
             free -= database.growth_bytes()
             return free >= reserve or (free >= reserve // 2 and database.unused_bytes() >= need)
         except (sqlite3.Error, OSError):

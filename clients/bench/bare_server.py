@@ -1,4 +1,4 @@
-"""The yardstick: a server on the same WebSocket library that forwards messages and does nothing else.
+"""The yardstick: a server on the relay's WebSocket library that forwards messages and does nothing else.
 
 Connections of one path are one room; each message goes to the others in the room as it came. No frames, no
 numbers, no store, no limits. Run as `python -m clients.bench.bare_server`; prints its port.
@@ -8,44 +8,59 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 
-from aiohttp import WSMsgType, web
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
 from clients.bench.processes import raise_descriptor_limit
 
+_Rooms = dict[str, list[WSTransport]]
 
-class Rooms:
-    """Who is in which room."""
 
-    def __init__(self) -> None:
-        self._rooms: dict[str, set[web.WebSocketResponse]] = {}
+class Member(WSListener):
+    """One connection.
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """One connection."""
-        socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 17)
-        await socket.prepare(request)
-        room = self._rooms.setdefault(request.path, set())
-        room.add(socket)
-        try:
-            async for message in socket:
-                if message.type is WSMsgType.BINARY:
-                    for other in room:
-                        if other is not socket:
-                            await other.send_bytes(message.data)
-        finally:
-            room.discard(socket)
-        return socket
+    Args:
+        rooms: who is in which room.
+        room: this connection's.
+    """
+
+    def __init__(self, rooms: _Rooms, room: str) -> None:
+        self._rooms = rooms
+        self._room = room
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """It enters."""
+        self._rooms.setdefault(self._room, []).append(transport)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """It says something."""
+        if frame.msg_type is WSMsgType.BINARY:
+            message = frame.get_payload_as_bytes()
+            for other in self._rooms[self._room]:
+                if other is not transport:
+                    other.send(WSMsgType.BINARY, message)
+        elif frame.msg_type is WSMsgType.CLOSE:
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """It leaves."""
+        self._rooms[self._room].remove(transport)
 
 
 async def serve() -> None:
     """Listen on a free port until SIGTERM."""
     raise_descriptor_limit()
-    loop = asyncio.get_running_loop()
+    logging.getLogger("picows").setLevel(logging.CRITICAL)
     stopping = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stopping.set)
-    server = web.Server(Rooms().handle, access_log=None)
-    listener = await loop.create_server(server, "127.0.0.1", 0, backlog=1024)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    rooms: _Rooms = {}
+
+    def enter(request: WSUpgradeRequest) -> Member:
+        return Member(rooms, request.path.decode("ascii"))
+
+    listener = await ws_create_server(enter, "127.0.0.1", 0, backlog=1024)
     gc.collect()
     gc.freeze()
     print(f"listening on http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", flush=True)

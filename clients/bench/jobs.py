@@ -30,11 +30,11 @@ class Job:
         target: "relay" or "bare".
         port: where the server listens.
         pid: the server's process, to read its processor time and memory.
-        kind: "exchange", "idle", "drain" or "fill".
+        kind: "exchange", "idle" or "drain".
         cls: class of channel.
         cell_bytes: size of a message's body.
-        pairs: pairs of connections; for "idle" the number of connections, for "drain" of cells that wait, for
-            "fill" of channels to make.
+        pairs: pairs of connections; for "idle" the number of connections, for "drain" of cells that
+            wait.
         window: messages of one pair under way.
         rate: messages a second of all pairs together; 0 means as many as go.
         seconds: of measuring, after `warm_seconds`.

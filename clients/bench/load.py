@@ -21,7 +21,7 @@ from typing import Any, Final
 from chatserver.wire import frames as f
 from chatserver.wire.limits import ChannelClass
 from clients.bench.jobs import Job, attach_frame, deposit_frame, hello, number_deposit
-from clients.bench.load_store import drain, fill
+from clients.bench.load_store import drain
 from clients.bench.processes import cpu_seconds, raise_descriptor_limit, resident_bytes
 from clients.bench.raw_socket import BenchFailed, RawSocket, masked_frame
 
@@ -244,7 +244,6 @@ KINDS: Final[dict[str, Callable[[Job], Coroutine[Any, Any, dict[str, Any]]]]] = 
     "exchange": exchange,
     "idle": idle,
     "drain": drain,
-    "fill": fill,
 }
 
 

@@ -1,4 +1,4 @@
-"""Loads that fill the store: cells that wait for a reader, channels that do nothing."""
+"""A load that fills the store: cells that wait for a reader who comes back."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from clients.bench.raw_socket import BenchFailed, masked_frame
 
 DRAIN_ACK_EVERY: Final = 100
 DRAIN_WINDOW: Final = 64
-FILL_CONNECTIONS: Final = 4
-FILL_WINDOW: Final = 60
 JOB_SECONDS: Final = 1_200.0
-"""The longest that draining or filling may take."""
+"""The longest that draining may take."""
 
 
 async def drain(job: Job) -> dict[str, Any]:
@@ -90,48 +88,3 @@ async def _deposit_all(job: Job, keys: list[bytes], per_channel: int) -> None:
     socket.close()
     if refused:
         raise BenchFailed(f"the relay refused {refused} deposits of the benchmark")
-
-
-async def fill(job: Job) -> dict[str, Any]:
-    """Make channels of class `stored` that then exist in the store and do nothing."""
-    start = time.perf_counter()
-    share = -(-job.pairs // FILL_CONNECTIONS)
-    await asyncio.gather(*(_fill_some(job, number, share) for number in range(FILL_CONNECTIONS)))
-    elapsed = time.perf_counter() - start
-    return {"channels": share * FILL_CONNECTIONS, "seconds": round(elapsed, 1)}
-
-
-async def _fill_some(job: Job, connection: int, count: int) -> None:
-    socket = await hello(job.port)
-    attached = f.Attached.TYPE
-    sent = answered = 0
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    salt = f"fill {connection} {time.time_ns()} ".encode()
-
-    def send() -> None:
-        nonlocal sent
-        sent += 1
-        key = hashlib.sha256(salt + NUMBER.pack(sent)).digest()
-        socket.write(attach_frame(ChannelClass.STORED, key, 0, request=sent))
-
-    def answer(data: bytes, start: int, end: int) -> None:
-        nonlocal answered
-        if data[start] == attached:
-            frame = f.decode_server(data[start:end])
-            if isinstance(frame, f.Attached):
-                detach = f.Detach(request=frame.request + (1 << 30), handle=frame.handle)
-                socket.write(masked_frame(detach.encode()))
-            return
-        answered += 1
-        if data[start] != f.Done.TYPE:
-            done.set_exception(BenchFailed("the relay did not make a channel of the benchmark"))
-        elif answered == count:
-            done.set_result(None)
-        elif sent < count:
-            send()
-
-    socket.on_message = answer
-    for _ in range(min(FILL_WINDOW, count)):
-        send()
-    await asyncio.wait_for(done, JOB_SECONDS)
-    socket.close()

@@ -16,7 +16,8 @@ from typing import Final
 
 from clients.bench.raw_socket import BenchFailed
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 180.0
+"""At its start the relay reads the whole store, and ends what a crash left behind."""
 _TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _PROCESSORS: Final = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
 _LISTENING: Final = "listening on http://127.0.0.1:"

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from chatserver.config import parse, render_defaults
+from chatserver.measuring import fill
+from chatserver.store.database import create_files
+from chatserver.store.sqlite import SqliteStore
 from chatserver.wire.limits import BODY_BYTES, ChannelClass
 from clients.bench.jobs import Job
 from clients.bench.load import exchange, idle
-from clients.bench.load_store import drain, fill
+from clients.bench.load_store import drain
 from clients.bench.main import main
 from clients.bench.processes import cpu_seconds, raise_descriptor_limit, resident_bytes
 from clients.bench.raw_socket import BenchFailed, RawSocket, masked_frame
@@ -118,13 +121,22 @@ async def test_idle_connections_are_counted() -> None:
 
 
 @pytest.mark.asyncio
-async def test_waiting_cells_are_drained_and_channels_made() -> None:
+async def test_waiting_cells_are_drained() -> None:
     async with running_relay(parse(CONFIGURATION)) as running:
         common: dict[str, Any] = {"target": "relay", "port": running.port, "pid": os.getpid(), "cls": 1}
         drained = await drain(Job(**common, kind="drain", pairs=1_000, cell_bytes=16_384))
-        filled = await fill(Job(**common, kind="fill", pairs=40))
     assert drained["cells"] == 1_000
-    assert filled["channels"] == 40
+
+
+@pytest.mark.asyncio
+async def test_a_store_is_filled_with_idle_channels(tmp_path: Path) -> None:
+    create_files(tmp_path / "store")
+    fill(tmp_path / "store", 40)
+    store = await SqliteStore.open(tmp_path / "store")
+    try:
+        assert (await store.counts()).channels == 40
+    finally:
+        await store.close()
 
 
 def test_nothing_but_a_constructor_argument_changes_the_size_of_a_cell() -> None:
