@@ -13,7 +13,7 @@ from crypto.suites import X25519_AES128, CipherSuite
 from simulation import contact, faults, oracle
 from simulation.contact import ContactWorld
 from simulation.faults import Act
-from simulation.watch import AeadWatch, watching
+from simulation.watch import AeadWatch, comparing, watching
 from simulation.world import Violation, World
 
 PROFILES: Final = (
@@ -117,7 +117,7 @@ def simulate(
     kind = what = ""
     world: World | None = None
     watch = AeadWatch(_complain)
-    with watching(watch), contact.simulated_network():
+    with watching(watch), comparing(_complain), contact.simulated_network():
         try:
             make = ContactWorld if plan.profile == "contact" else World
             world = make(plan.seed, suite=suite, store=store, watch=watch)

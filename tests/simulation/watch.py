@@ -17,6 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import crypto.channel
+from clients.sdk.line import log
+from clients.sdk.line.events import LinePhase
+from clients.sdk.line.payloads import LogClaim
+from clients.sdk.line.step import Step
+from clients.sdk.line.tables import u64_key
 from crypto.aead import Aead
 from crypto.group import ApplicationMessage, Group
 from keys.memory_vault import MemoryVault
@@ -100,6 +105,27 @@ class Held:
     """See `AeadWatch.holding`."""
 
     counts: bool = False
+
+
+@contextmanager
+def comparing(complain: Callable[[str, str], None]) -> Iterator[None]:
+    """R10: whoever reads what another device says of the log, and has it otherwise, does not simply go on."""
+    check: Any = log.check_claim
+
+    def watched_check(step: Step, claim: LogClaim, seq: int) -> None:
+        anchor = claim.anchor
+        value = step.tables.history.get(u64_key(anchor.n))
+        same_log = anchor.incarnation == step.state.channel.incarnation
+        other = same_log and value is not None and value[33:] not in {b"", anchor.log_hash}
+        check(step, claim, seq)
+        if other and step.state.phase in {LinePhase.ACTIVE, LinePhase.ENDING}:
+            complain("fork-unseen", "two devices were shown different logs; one has read of it, and goes on")
+
+    log.check_claim = watched_check
+    try:
+        yield
+    finally:
+        log.check_claim = check
 
 
 @contextmanager
