@@ -41,10 +41,11 @@ def fill(store: Path, count: int) -> None:
     today = day_of(time.time())
     database = open_database(store, owner=True, check=False)
     try:
+        # In the order of their ids, so that each page is written once; the tree that results is the same.
+        channel_ids = sorted(os.urandom(32) for _ in range(count))
         for first in range(0, count, FILL_AT_ONCE):
             database.connection.execute("BEGIN IMMEDIATE")
-            # In the order of their ids, so that a page is written once; the tree that results is the same.
-            for channel_id in sorted(os.urandom(32) for _ in range(min(FILL_AT_ONCE, count - first))):
+            for channel_id in channel_ids[first : first + FILL_AT_ONCE]:
                 attach(
                     database.connection,
                     ChannelRef(
