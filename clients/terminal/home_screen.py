@@ -64,13 +64,14 @@ class HomeScreen(Screen[None]):
     ]
     VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-short"), (22, "-tall")]  # noqa: RUF012 - as above
     BINDINGS: ClassVar[list[BindingType]] = [
-        key("f2", "app.crisis", "Help at once"),
+        # Short, and those that must never be cut first: 80 columns hold all but the last, 100 all of them.
+        key("f2", "app.crisis", "Help"),
+        key("f8", "app.lock", "Lock"),
         key("f3", "app.invitation", "Invite"),
         key("f4", "app.safety_number", "Number"),
         key("f5", "app.live_session", "Session"),
         key("f7", "acknowledge", "Noted"),
         key("f6", "app.devices", "Devices"),
-        key("f8", "app.lock", "Lock now"),
         key("f9", "app.line", "Line"),
         key("f1", "app.promises", "Promises"),
         key("ctrl+q", "app.leave", "Quit"),
