@@ -108,6 +108,7 @@ class RelayHost:
         self._sockets: list[RelaySocket] = []
         self._swept = 0.0
         self._crashing = False
+        self._never: list[asyncio.Future[None]] = []
 
     def _sqlite(self, directory: Path) -> Store:
         """The store of the product, on a temporary disk; its thread is waited for."""
@@ -124,6 +125,7 @@ class RelayHost:
 
     def close_store(self) -> None:
         """The run is over."""
+        self._bury()
         if self.threaded:
             self.loop.outside = 1
             task = self.loop.create_task(self.store.close())
@@ -172,8 +174,18 @@ class RelayHost:
             socket.dead = True
         self._sockets.clear()
         self.loop.cancel_all()
+        self._bury()
         self._relay = None
         self.on_down()
+
+    def _bury(self) -> None:
+        """Requests to the store that no task runs (`chatserver.eager`) end with their process, in order."""
+        while self._never:
+            for callback, _ in getattr(self._never.pop(), "_callbacks", None) or ():
+                work = getattr(getattr(callback, "__self__", None), "_work", None)
+                if work is not None:
+                    work.close()
+            self.loop.run_ready()
 
     def turn(self) -> None:
         """Let the process work until it waits; notice an armed crash."""
@@ -232,7 +244,9 @@ class RelayHost:
                     gate.dead = True
                     self._world.story("relay", f"dies {where} a call of its store ({name})")
         if gate.dead:
-            await self.loop.create_future()  # this process says nothing more
+            never: asyncio.Future[None] = self.loop.create_future()
+            self._never.append(never)
+            await never  # this process says nothing more
 
     # -- the disk
 
