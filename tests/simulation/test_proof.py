@@ -6,7 +6,7 @@ import pytest
 
 from simulation import proof
 
-QUICK = ("R05.patch", "R12.patch")
+QUICK = ("R01.patch", "R12.patch")
 RECORD = proof.known()
 FOUND = sorted(name for name, found in RECORD.items() if found["kind"])
 
