@@ -63,7 +63,6 @@ UNMEASURED = (
     "tests/model",
     "tests/peers",
     "tests/relay_faults",
-    "tests/replay",
     "tests/simulation",
 )
 """What runs without coverage: measuring makes code three times slower, and these run the same lines often."""

@@ -20,7 +20,6 @@ import pytest
 BEFORE = (
     "_pytest.assertion.rewrite",
     "aiohttp.web",
-    "aiosqlite",
     "cryptography.hazmat.primitives.asymmetric.ed25519",
     "cryptography.hazmat.primitives.asymmetric.x25519",
     "cryptography.hazmat.primitives.ciphers.aead",
