@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Errand:
-    """A coroutine on its way; it lets no exception out, and `done` is called once when it ends."""
+    """A coroutine on its way, which is to let no exception out; `done` is called once, however it ends."""
 
     __slots__ = ("_done", "_work")
 
@@ -28,6 +28,9 @@ class Errand:
         except StopIteration:
             self._done()
             return
+        except BaseException:  # a fault of ours: the event loop reports it, and nobody waits for it for ever
+            self._done()
+            raise
         if awaited is None:  # `asyncio.sleep(0)`: the next turn
             asyncio.get_running_loop().call_soon(self.go_on)
             return

@@ -157,12 +157,12 @@ class Front(asyncio.Protocol):
         if not self._gone:
             transport.pause_reading()
 
-    def _hand_on(self) -> None:
-        """Its turn has come."""
+    def _hand_on(self) -> bool:
+        """Its turn has come; whether it is still there."""
         self._gone = True
         transport = self._transport
         if transport is None or transport.is_closing():
-            return
+            return False
         if not transport.is_reading():
             transport.resume_reading()
         begun = self._begun
@@ -171,6 +171,7 @@ class Front(asyncio.Protocol):
             self._upgrade(transport, begun[:end], begun[end + len(END) :])
         else:
             self._server.take_http(self, transport, begun)
+        return True
 
     def _upgrade(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
         try:

@@ -19,29 +19,32 @@ class Turns:
     """Runs pieces of work in the order in which they come, at most `AT_ONCE` in a turn of the loop."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Callable[[], bool]] = deque()
         self._left = AT_ONCE
         self._asked = False
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def do(self, work: Callable[[], None]) -> None:
-        """Run it now, if this turn has not seen too much already; else later. It lets no exception out."""
+    def do(self, work: Callable[[], bool]) -> None:
+        """Run it now, if this turn has not seen too much already; else later.
+
+        Args:
+            work: lets no exception out; returns whether there still was anything to do. Who has gone while
+                waiting uses up nobody's turn, so a crowd that comes and goes does not lengthen the queue.
+        """
         if not self._asked:
             self._asked = True
             asyncio.get_running_loop().call_soon(self._next)
         if self._left and not self._waiting:
-            self._left -= 1
-            work()
+            self._left -= work()
         else:
             self._waiting.append(work)
 
     def _next(self) -> None:
         self._left = AT_ONCE
         while self._left and self._waiting:
-            self._left -= 1
-            self._waiting.popleft()()
+            self._left -= self._waiting.popleft()()
         self._asked = self._left < AT_ONCE
         if self._asked:
             asyncio.get_running_loop().call_soon(self._next)

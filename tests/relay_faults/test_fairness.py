@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from functools import partial
 
 import pytest
 
@@ -124,8 +125,13 @@ async def test_who_says_much_of_nothing_is_not_read_until_the_next_sweep(opcode:
 @pytest.mark.asyncio
 async def test_a_crowd_is_served_a_few_at_a_time_and_in_order() -> None:
     turns, done, seen = Turns(), list[int](), list[int]()
+
+    def serve(number: int) -> bool:
+        done.append(number)
+        return True
+
     for number in range(3 * AT_ONCE):
-        turns.do(lambda number=number: done.append(number))  # type: ignore[misc]  # a default in a lambda
+        turns.do(partial(serve, number))
     while len(done) < 3 * AT_ONCE:
         seen.append(len(done))
         await asyncio.sleep(0)
@@ -135,5 +141,23 @@ async def test_a_crowd_is_served_a_few_at_a_time_and_in_order() -> None:
     assert done == list(range(3 * AT_ONCE))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    turns.do(lambda: done.append(-1))
+    turns.do(partial(serve, -1))
     assert done[-1] == -1, "without a crowd nobody waits"
+
+
+@pytest.mark.asyncio
+async def test_who_has_gone_uses_up_nobodys_turn() -> None:
+    turns, served = Turns(), list[str]()
+
+    def serve(name: str) -> bool:
+        served.append(name)
+        return True
+
+    for _ in range(AT_ONCE):
+        turns.do(partial(serve, "first"))
+    for _ in range(100):
+        turns.do(lambda: False)
+    turns.do(partial(serve, "last"))
+    await asyncio.sleep(0)
+    assert served[-1] == "last", "a hundred who have gone are passed in one turn"
+    assert not len(turns)
