@@ -342,3 +342,13 @@ class World:
     def forget(self, sim: Sim) -> None:
         """What the person was told so far."""
         sim.effects.clear()
+
+
+def opened(seed: int = 1) -> World:
+    """A line that both sides have settled, with nothing told yet."""
+    world = World(seed)
+    world.online(world.client, world.therapist)
+    world.settle()
+    world.forget(world.client)
+    world.forget(world.therapist)
+    return world

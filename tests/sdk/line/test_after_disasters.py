@@ -26,19 +26,10 @@ from clients.sdk.line.events import (
 from clients.sdk.line.payloads import CounterBaseline, LineInfo, Payload, PayloadKind, encode_line_info
 from crypto.channel import return_address
 from crypto.sensitive import Secret
-from support.line_world import DAY, Sim, World
+from support.line_world import DAY, Sim, World, opened
 
 HOUR = 3_600
 Claim = Callable[[ChannelRef, bytes], NetworkEvent]
-
-
-def _open(seed: int = 1) -> World:
-    world = World(seed)
-    world.online(world.client, world.therapist)
-    world.settle()
-    world.forget(world.client)
-    world.forget(world.therapist)
-    return world
 
 
 def _closes(sim: Sim) -> list[DepositCell]:
@@ -54,7 +45,7 @@ def _undecided(world: World, sim: Sim) -> None:
 
 
 def test_r09_who_found_the_store_lost_changes_no_keys_before_it_has_heard_another() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.client, world.therapist)
     world.relay.lose_store()
     world.online(world.client)
@@ -70,7 +61,7 @@ def test_r09_who_found_the_store_lost_changes_no_keys_before_it_has_heard_anothe
 
 
 def test_r09_an_old_store_starts_the_clock_as_a_lost_one_does() -> None:
-    world = _open()
+    world = opened()
     backup = world.relay.snapshot()
     world.say(world.client, "one")
     world.settle()
@@ -84,7 +75,7 @@ def test_r09_an_old_store_starts_the_clock_as_a_lost_one_does() -> None:
 
 
 def test_r09_who_noticed_a_loss_is_heard_though_nobody_writes() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.client, world.therapist)
     world.relay.lose_store()
     world.online(world.client)
@@ -96,7 +87,7 @@ def test_r09_who_noticed_a_loss_is_heard_though_nobody_writes() -> None:
 
 
 def test_r18_asks_under_the_old_r_too_which_is_all_that_others_may_know() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.therapist, "therapist's phone")
     world.online(phone)
     world.settle()
@@ -112,7 +103,7 @@ def test_r18_asks_under_the_old_r_too_which_is_all_that_others_may_know() -> Non
 
 
 def test_r18_an_old_r_is_kept_until_every_device_has_receipted_the_newest() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.therapist, "therapist's phone")
     world.online(phone)
     world.settle()
@@ -131,7 +122,7 @@ def test_r18_an_old_r_is_kept_until_every_device_has_receipted_the_newest() -> N
 
 
 def test_r09_acknowledgements_of_an_incarnation_of_before_are_no_clones() -> None:
-    world = _open()
+    world = opened()
     world.say(world.client, "one", "two")
     world.settle()
     backup = world.relay.snapshot()
@@ -162,7 +153,7 @@ def _acknowledged(ref: ChannelRef, incarnation: bytes) -> NetworkEvent:
 
 @pytest.mark.parametrize("claim", [_full, _gone, _acknowledged])
 def test_r18_what_the_relay_alone_claims_leads_nobody_out_of_a_fork(claim: Claim) -> None:
-    world = _open()
+    world = opened()
     _undecided(world, world.therapist)
     channel = world.state(world.therapist).channel
     world.handle(world.therapist, claim(ChannelRef(world.ref(world.therapist)), channel.incarnation))
@@ -171,7 +162,7 @@ def test_r18_what_the_relay_alone_claims_leads_nobody_out_of_a_fork(claim: Claim
 
 
 def test_r12_let_in_again_by_the_other_person_a_device_goes_on_with_its_own_count_of_third_devices() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "client's phone")
     world.online(phone)
     world.settle()
@@ -197,7 +188,7 @@ def test_r12_let_in_again_by_the_other_person_a_device_goes_on_with_its_own_coun
 
 
 def test_r16_a_returning_device_gets_a_number_above_every_one_that_was_seen_of_it() -> None:
-    world = _open()
+    world = opened()
     device_id = world.therapist.own.device_id
     with world.client.machine._step(world.now) as step:
         row = step.tables.counters.get(device_id)
@@ -213,7 +204,7 @@ def test_r16_a_returning_device_gets_a_number_above_every_one_that_was_seen_of_i
 
 def test_r14_who_alone_was_shown_a_refused_commit_does_not_stay_alone_in_the_next_turn() -> None:
     """Campaign, seed 132 (lying): one turned flag, and two devices wrote into two channels for ever."""
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     ref, position = world.ref(world.client), world.state(world.client).channel.position
     body = bytes(16_384)
@@ -231,7 +222,7 @@ def test_r14_who_alone_was_shown_a_refused_commit_does_not_stay_alone_in_the_nex
 
 
 def test_r14_whoever_is_heard_in_the_next_turn_stops_that_clock() -> None:
-    world = _open()
+    world = opened()
     world.relay.insert(world.ref(world.client), bytes(16_384), close=True)
     world.deliver()
     world.run(40 * HOUR)

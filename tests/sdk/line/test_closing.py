@@ -30,16 +30,7 @@ from crypto.policy import product_capabilities
 from crypto.sensitive import Plaintext, Secret
 from crypto.suites import PRODUCT
 from keys.certificates import DeviceRole
-from support.line_world import LINE, Sim, World
-
-
-def _open(seed: int = 1) -> World:
-    world = World(seed)
-    world.online(world.client, world.therapist)
-    world.settle()
-    world.forget(world.client)
-    world.forget(world.therapist)
-    return world
+from support.line_world import LINE, Sim, World, opened
 
 
 def _refused_once(world: World, *, by: Sim, victim: Sim) -> None:
@@ -52,7 +43,7 @@ def _refused_once(world: World, *, by: Sim, victim: Sim) -> None:
 
 
 def test_r14_a_commit_against_p_moves_everybody_to_the_next_turn() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.therapist, "therapist's phone")
     world.online(phone)
     world.settle()
@@ -72,7 +63,7 @@ def test_r14_a_commit_against_p_moves_everybody_to_the_next_turn() -> None:
 
 
 def test_r14_what_was_not_in_the_log_goes_on_in_the_next_turn() -> None:
-    world = _open()
+    world = opened()
     world.relay.swallow = lambda connection, deposit: not deposit.close
     world.say(world.therapist, "waiting")
     world.relay.swallow = lambda connection, deposit: False
@@ -82,7 +73,7 @@ def test_r14_what_was_not_in_the_log_goes_on_in_the_next_turn() -> None:
 
 
 def test_r14_a_closing_cell_that_is_no_commit_is_refused_too() -> None:
-    world = _open()
+    world = opened()
     world.relay.insert(world.ref(world.client), bytes(16_384), close=True)
     world.deliver()
     assert world.client.view().turn == world.therapist.view().turn == 1
@@ -91,7 +82,7 @@ def test_r14_a_closing_cell_that_is_no_commit_is_refused_too() -> None:
 
 
 def test_r14_an_own_content_cell_flagged_by_the_relay_is_no_commit() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: [event]
     world.relay.swallow = lambda connection, deposit: True
     world.say(world.client, "hello")
@@ -103,7 +94,7 @@ def test_r14_an_own_content_cell_flagged_by_the_relay_is_no_commit() -> None:
 
 
 def test_r14_after_turn_three_the_line_ends_for_all_and_texts_stay() -> None:
-    world = _open()
+    world = opened()
     world.say(world.client, "kept")
     for turn in range(4):
         assert world.therapist.view().turn == turn
@@ -132,7 +123,7 @@ def test_r14_after_turn_three_the_line_ends_for_all_and_texts_stay() -> None:
 
 
 def test_r15_who_cannot_follow_a_good_commit_is_alone_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = _open()
+    world = opened()
     follow = Group.follow_commit
 
     def fails(group: Group, plan: CommitPlan) -> CommitReceived:
@@ -153,7 +144,7 @@ def test_r15_who_cannot_follow_a_good_commit_is_alone_and_comes_back(monkeypatch
 
 
 def test_r15_an_expired_certificate_decides_nothing_and_is_told() -> None:
-    world = _open()
+    world = opened()
     world.now = 20_600 * 86_400.0
     world.handle(world.client, SelfUpdate())
     world.run(10)
@@ -166,7 +157,7 @@ def test_r15_an_expired_certificate_decides_nothing_and_is_told() -> None:
 
 
 def test_r16_the_welcome_goes_out_only_after_the_commit_is_stored_and_merged() -> None:
-    world = _open()
+    world = opened()
     phone = world._device("client", DeviceRole.SECONDARY, "phone")
     bundle = world.key_package(phone)
     world.relay.tamper = lambda connection, event: (
@@ -182,7 +173,7 @@ def test_r16_the_welcome_goes_out_only_after_the_commit_is_stored_and_merged() -
 
 
 def test_r16_the_first_message_after_an_add_tells_counters_r_and_settings() -> None:
-    world = _open()
+    world = opened()
     world.say(world.client, "one", "two")
     world.say(world.therapist, "three")
     world.settle()
@@ -207,7 +198,7 @@ def test_r16_the_first_message_after_an_add_tells_counters_r_and_settings() -> N
 
 
 def test_r16_line_info_is_the_committers_first_message_of_the_epoch() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: (
         [] if connection.name == "client" and isinstance(event, OwnCellArrived | Stored) else [event]
     )
@@ -234,7 +225,7 @@ def test_r16_line_info_is_the_committers_first_message_of_the_epoch() -> None:
 
 
 def test_r16_r_from_somebody_who_did_not_commit_is_not_believed() -> None:
-    world = _open()
+    world = opened()
     secret = world.state(world.therapist).secret
     with world.client.machine._step(world.now) as step:
         step.state.secret = b"x" * 32
@@ -249,7 +240,7 @@ def test_r16_r_from_somebody_who_did_not_commit_is_not_believed() -> None:
 
 def test_r16_two_commits_of_one_device_owe_two_words_about_r_in_either_order() -> None:
     """Found by the simulation (split 53): NEW_R came first, and LINE_INFO was then not believed for ever."""
-    world = _open()
+    world = opened()
     with world.therapist.machine._step(world.now) as step:
         member = step.state.member(world.client.own.device_id)
         assert member is not None
@@ -339,7 +330,7 @@ def _group_of(sim: Sim) -> Group:
 
 
 def test_a_removed_device_knows_it_and_keeps_its_texts() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "phone")
     world.online(phone)
     world.say(world.client, "hello")

@@ -19,16 +19,7 @@ from clients.sdk.line.events import (
 )
 from keys.certificates import DeviceCertificate
 from support.fake_relay import Connection
-from support.line_world import DAY, Sim, World
-
-
-def _open(seed: int = 1) -> World:
-    world = World(seed)
-    world.online(world.client, world.therapist)
-    world.settle()
-    world.forget(world.client)
-    world.forget(world.therapist)
-    return world
+from support.line_world import DAY, Sim, World, opened
 
 
 def _commits(sim: Sim) -> list[DepositCell]:
@@ -39,7 +30,7 @@ def _commits(sim: Sim) -> list[DepositCell]:
 
 
 def test_r13_merges_only_at_its_own_closing_cell() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: [] if isinstance(event, OwnCellArrived) else [event]
     world.handle(world.client, SelfUpdate())
     world.deliver()
@@ -54,7 +45,7 @@ def test_r13_merges_only_at_its_own_closing_cell() -> None:
 
 
 def test_r13_the_staged_state_survives_the_process() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: [] if connection.name == "client" else [event]
     world.handle(world.client, SelfUpdate())
     world.deliver()
@@ -70,7 +61,7 @@ def test_r13_the_staged_state_survives_the_process() -> None:
 
 
 def test_r13_a_lost_commit_is_deposited_again_byte_for_byte() -> None:
-    world = _open()
+    world = opened()
     world.relay.swallow = lambda connection, deposit: True
     world.handle(world.client, SelfUpdate())
     world.relay.swallow = lambda connection, deposit: False
@@ -83,7 +74,7 @@ def test_r13_a_lost_commit_is_deposited_again_byte_for_byte() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_r13_the_loser_of_a_race_reads_on_waits_and_decides_anew(seed: int) -> None:
-    world = _open(seed)
+    world = opened(seed)
     world.handle(world.client, SelfUpdate())
     world.handle(world.therapist, SelfUpdate())  # neither has read the other's closing cell
     lost_at = world.now
@@ -102,7 +93,7 @@ def test_r13_the_loser_of_a_race_reads_on_waits_and_decides_anew(seed: int) -> N
 
 
 def test_r13_an_intention_that_no_longer_holds_is_dropped() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "phone")
     world.online(phone)
     world.settle()
@@ -122,7 +113,7 @@ def test_r13_an_intention_that_no_longer_holds_is_dropped() -> None:
 
 
 def test_r13_a_commit_in_an_unflagged_cell_is_ignored_and_reported() -> None:
-    world = _open()
+    world = opened()
     taken: list[bytes] = []
 
     def swallow(connection: Connection, deposit: DepositCell) -> bool:
@@ -144,7 +135,7 @@ def test_r13_a_commit_in_an_unflagged_cell_is_ignored_and_reported() -> None:
 
 
 def test_r13_closed_without_a_closing_cell_reconnects_then_alarms() -> None:
-    world = _open()
+    world = opened()
     world.relay.refuse = lambda connection, deposit: ErrorCode.CLOSED
     world.say(world.client, "hello")
     world.run(59)
@@ -158,7 +149,7 @@ def test_r13_closed_without_a_closing_cell_reconnects_then_alarms() -> None:
 
 
 def test_content_waits_while_a_commit_is_pending() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: (
         [] if connection.name == "client" and isinstance(event, OwnCellArrived | Stored) else [event]
     )
@@ -191,7 +182,7 @@ def test_r17_a_joiner_updates_itself_before_its_first_reply() -> None:
 
 
 def test_r17_updates_are_at_most_weekly_and_at_least_monthly_in_use() -> None:
-    world = _open()
+    world = opened()
     begin = len(_commits(world.client))
     for day in range(60):
         world.say(world.client, f"{day}")
@@ -204,7 +195,7 @@ def test_r17_updates_are_at_most_weekly_and_at_least_monthly_in_use() -> None:
 
 
 def test_r17_a_line_that_is_not_used_makes_no_commits() -> None:
-    world = _open()
+    world = opened()
     world.run(2 * DAY)
     epoch = world.client.view().epoch
     world.run(20 * DAY)
@@ -214,7 +205,7 @@ def test_r17_a_line_that_is_not_used_makes_no_commits() -> None:
 
 
 def test_r17_after_absence_a_device_reads_to_the_closing_cell_and_on() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     for number in range(3):
         world.say(world.client, f"{number}")
@@ -229,7 +220,7 @@ def test_r17_after_absence_a_device_reads_to_the_closing_cell_and_on() -> None:
 
 
 def test_r17_a_new_leaf_that_says_nothing_for_a_week_is_removed_by_its_person() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "phone")
     world.run(6.5 * DAY)
     assert len(world.therapist.view().members) == 3
@@ -243,7 +234,7 @@ def test_r17_a_new_leaf_that_says_nothing_for_a_week_is_removed_by_its_person() 
 
 
 def test_r17_a_leaf_that_fell_silent_for_sixty_days_is_removed_by_its_person_alone() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "phone")
     world.online(phone)
     world.settle()
@@ -262,7 +253,7 @@ def test_r17_a_leaf_that_fell_silent_for_sixty_days_is_removed_by_its_person_alo
 
 def test_a_far_ratchet_asks_for_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clients.sdk.line.commits.MAX_SEALED_PER_EPOCH", 5)
-    world = _open()
+    world = opened()
     for number in range(12):
         world.say(world.client, f"{number}")
     world.run(5)
@@ -271,7 +262,7 @@ def test_a_far_ratchet_asks_for_an_update(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_renewed_certificate_comes_with_the_next_commit() -> None:
-    world = _open()
+    world = opened()
     identity = world.people["client"]
     old = DeviceCertificate.decode(world.client.own.certificate)
     renewed = identity.certify(

@@ -17,18 +17,9 @@ from clients.sdk.line.events import (
 from clients.sdk.line.payloads import PayloadKind
 from crypto.errors import StateError
 from crypto.sensitive import Secret
-from support.line_world import Sim, World
+from support.line_world import Sim, World, opened
 
 BODY = b"a seed that no vault may hold"
-
-
-def _open(seed: int = 1) -> World:
-    world = World(seed)
-    world.online(world.client, world.therapist)
-    world.settle()
-    world.forget(world.client)
-    world.forget(world.therapist)
-    return world
 
 
 def _send(world: World, sim: Sim, kind: PayloadKind = PayloadKind.OFFER, item: bytes = b"i" * 16) -> None:
@@ -41,7 +32,7 @@ def _in_vault(sim: Sim) -> bool:
 
 
 def test_s1_control_is_told_once_and_never_written_in_the_clear() -> None:
-    world = _open()
+    world = opened()
     _send(world, world.therapist)
     assert not _in_vault(world.therapist)
     world.run(5)
@@ -59,7 +50,7 @@ def test_s1_control_is_told_once_and_never_written_in_the_clear() -> None:
 
 
 def test_s1_line_order_is_the_same_on_all_devices() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "phone")
     world.online(phone)
     world.settle()
@@ -75,7 +66,7 @@ def test_s1_line_order_is_the_same_on_all_devices() -> None:
 
 
 def test_s1_offline_it_is_not_sent_and_not_queued() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     _send(world, world.therapist)
     assert len(world.therapist.told(ControlNotSent)) == 1
@@ -84,7 +75,7 @@ def test_s1_offline_it_is_not_sent_and_not_queued() -> None:
 
 
 def test_s1_an_unannounced_loss_sends_the_same_cell_again() -> None:
-    world = _open()
+    world = opened()
     world.relay.swallow = lambda connection, deposit: True
     _send(world, world.therapist)
     world.restart(world.therapist)
@@ -97,7 +88,7 @@ def test_s1_an_unannounced_loss_sends_the_same_cell_again() -> None:
 
 
 def test_s1_what_is_lost_is_never_sealed_again() -> None:
-    world = _open()
+    world = opened()
     world.relay.swallow = lambda connection, deposit: not deposit.close
     _send(world, world.therapist)
     world.relay.swallow = lambda connection, deposit: False
@@ -111,7 +102,7 @@ def test_s1_what_is_lost_is_never_sealed_again() -> None:
 
 
 def test_s1_a_cell_that_expired_unread_is_deposited_again_not_sealed_again() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.client)
     world.relay.answer_lost = lambda connection, deposit: True
     world.relay.tamper = lambda connection, event: [] if isinstance(event, OwnCellArrived) else [event]
@@ -126,6 +117,6 @@ def test_s1_a_cell_that_expired_unread_is_deposited_again_not_sealed_again() -> 
 
 
 def test_only_session_kinds_go_this_way() -> None:
-    world = _open()
+    world = opened()
     with pytest.raises(StateError):
         _send(world, world.therapist, PayloadKind.TEXT)

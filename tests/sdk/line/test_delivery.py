@@ -15,16 +15,7 @@ from clients.sdk.line.payloads import CounterRange, PayloadKind, decode_ranges, 
 from clients.sdk.line.tables import ItemClass
 from crypto.sensitive import Plaintext
 from support.fake_relay import Connection
-from support.line_world import Sim, World
-
-
-def _open(seed: int = 1) -> World:
-    world = World(seed)
-    world.online(world.client, world.therapist)
-    world.settle()
-    world.forget(world.client)
-    world.forget(world.therapist)
-    return world
+from support.line_world import Sim, World, opened
 
 
 def _expire(world: World, sim: Sim) -> None:
@@ -33,7 +24,7 @@ def _expire(world: World, sim: Sim) -> None:
 
 
 def test_r11_a_content_message_in_two_cells_is_delivered_once() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "once")
     with world.client.machine._step(world.now) as step:
@@ -49,7 +40,7 @@ def test_r11_a_content_message_in_two_cells_is_delivered_once() -> None:
 
 
 def test_r11_a_gap_is_shown_asked_for_and_filled_in_its_place() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "one", "two")
     world.disconnect(world.client)  # so that it does not learn of the loss
@@ -69,7 +60,7 @@ def test_r11_a_gap_is_shown_asked_for_and_filled_in_its_place() -> None:
 
 
 def test_r11_a_generation_out_of_order_is_refused_and_its_content_comes_again() -> None:
-    world = _open()
+    world = opened()
     taken: list[bytes] = []
 
     def swallow(connection: Connection, deposit: DepositCell) -> bool:
@@ -89,7 +80,7 @@ def test_r11_a_generation_out_of_order_is_refused_and_its_content_comes_again() 
 
 
 def test_r11_at_most_256_beyond_the_contiguous_counter() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "the gap")
     world.disconnect(world.client)
@@ -112,7 +103,7 @@ def test_r11_at_most_256_beyond_the_contiguous_counter() -> None:
 
 
 def test_r11_what_the_sender_has_no_more_is_marked_and_counting_goes_on() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "gone for good")
     world.disconnect(world.client)
@@ -132,7 +123,7 @@ def test_r11_what_the_sender_has_no_more_is_marked_and_counting_goes_on() -> Non
 
 
 def test_r11_only_the_device_that_is_named_answers() -> None:
-    world = _open()
+    world = opened()
     world.say(world.client, "hello")
     world.settle()
     wanted = encode_ranges((CounterRange(device_id=b"n" * 16, first=1, last=5),)).reveal()
@@ -156,7 +147,7 @@ def test_ranges_round_trip() -> None:
 
 def test_r16_a_gap_below_the_baseline_is_told_as_lost_and_filled_if_it_comes_all_the_same() -> None:
     """Found by the simulation (clone 1, equivocation 2): the mark stood for ever, and nobody was asked."""
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "one")
     world.disconnect(world.client)
@@ -183,7 +174,7 @@ def test_r16_a_gap_below_the_baseline_is_told_as_lost_and_filled_if_it_comes_all
 
 def test_r11_what_is_missing_of_a_removed_device_is_told_as_lost() -> None:
     """Found by the simulation (equivocation 100, 4 leaves): the mark stood for ever."""
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "phone")
     world.online(phone)
     world.settle()

@@ -25,16 +25,7 @@ from clients.sdk.line.machine import LineMachine
 from crypto.suites import PRODUCT
 from keys.memory_vault import MemoryVault
 from support.fake_relay import Connection
-from support.line_world import DAY, LINE, Sim, World
-
-
-def _open(seed: int = 1) -> World:
-    world = World(seed)
-    world.online(world.client, world.therapist)
-    world.settle()
-    world.forget(world.client)
-    world.forget(world.therapist)
-    return world
+from support.line_world import DAY, LINE, Sim, World, opened
 
 
 def _to_channel(sim: Sim, ref: bytes) -> list[DepositCell]:
@@ -45,7 +36,7 @@ def _to_channel(sim: Sim, ref: bytes) -> list[DepositCell]:
 
 
 def test_r09_reads_to_the_head_before_sending() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "one", "two")
     world.text(world.therapist, "reply")
@@ -66,7 +57,7 @@ def test_r09_reads_to_the_head_before_sending() -> None:
 
 
 def test_r09_acknowledged_beyond_the_position_means_an_old_copy() -> None:
-    world = _open()
+    world = opened()
     old = world.client.vault.snapshot()
     world.say(world.client, "after the backup")
     world.say(world.therapist, "reply")
@@ -87,7 +78,7 @@ def test_r09_acknowledged_beyond_the_position_means_an_old_copy() -> None:
 
 
 def test_r09_a_cell_by_the_own_leaf_that_is_not_ours_means_a_clone() -> None:
-    world = _open()
+    world = opened()
     twin = Sim(
         name="twin",
         own=world.client.own,
@@ -117,7 +108,7 @@ def test_r09_a_cell_by_the_own_leaf_that_is_not_ours_means_a_clone() -> None:
 
 
 def test_r09_a_commit_by_the_own_leaf_that_is_not_ours_means_a_clone() -> None:
-    world = _open()
+    world = opened()
     vault = MemoryVault(world.client.vault.snapshot())
     own, rng = world.client.own, world.client.rng
     machine = LineMachine(vault, LINE, own, rng.randbytes)
@@ -138,7 +129,7 @@ def test_r09_a_commit_by_the_own_leaf_that_is_not_ours_means_a_clone() -> None:
 
 
 def test_r09_a_lost_store_is_noticed_and_unreceipted_content_deposited_again() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "one", "two")
     world.disconnect(world.client)
@@ -152,7 +143,7 @@ def test_r09_a_lost_store_is_noticed_and_unreceipted_content_deposited_again() -
 
 
 def test_r09_a_head_below_the_position_is_a_lost_state_too() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "one")
     backup = world.relay.snapshot()
@@ -168,7 +159,7 @@ def test_r09_a_head_below_the_position_is_a_lost_state_too() -> None:
 
 
 def test_r09_a_rollback_seen_by_both_loses_nothing() -> None:
-    world = _open()
+    world = opened()
     backup = world.relay.snapshot()
     world.say(world.client, "one", "two")
     world.say(world.therapist, "three")
@@ -183,7 +174,7 @@ def test_r09_a_rollback_seen_by_both_loses_nothing() -> None:
 
 
 def test_r09_nobody_heard_for_a_day_after_a_lost_state_leads_to_a_rejoin() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.client, world.therapist)
     world.relay.lose_store()
     world.online(world.client)
@@ -200,7 +191,7 @@ def test_r09_nobody_heard_for_a_day_after_a_lost_state_leads_to_a_rejoin() -> No
 
 
 def test_r09_a_sign_of_life_stops_that_clock() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.client, world.therapist)
     world.relay.lose_store()
     world.online(world.client, world.therapist)
@@ -209,7 +200,7 @@ def test_r09_a_sign_of_life_stops_that_clock() -> None:
 
 
 def test_r09_exports_hold_no_key_of_an_epoch_and_come_back_as_a_new_leaf() -> None:
-    world = _open()
+    world = opened()
     world.say(world.client, "kept")
     world.say(world.therapist, "kept too")
     world.settle()
@@ -293,7 +284,7 @@ def _stopped(world: World, sim: Sim) -> None:
 
 
 def test_r10_another_record_is_noticed_at_the_next_message() -> None:
-    world = _open()
+    world = opened()
     ref = world.ref(world.therapist)
     head = world.state(world.therapist).channel.position
     world.relay.tamper = Shifted("therapist", ref, head + 1)
@@ -305,7 +296,7 @@ def test_r10_another_record_is_noticed_at_the_next_message() -> None:
 
 
 def test_r10_a_gap_that_nobody_announced_is_a_fork() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: (
         [] if connection.name == "therapist" and isinstance(event, CellArrived) and event.seq % 2 else [event]
     )
@@ -314,7 +305,7 @@ def test_r10_a_gap_that_nobody_announced_is_a_fork() -> None:
 
 
 def test_r10_a_second_version_of_a_cell_is_a_fork() -> None:
-    world = _open()
+    world = opened()
     world.say(world.client, "one")
     world.handle(
         world.therapist,
@@ -329,7 +320,7 @@ def test_r10_a_second_version_of_a_cell_is_a_fork() -> None:
 
 
 def test_r10_an_own_cell_that_was_never_sent_is_a_fork() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: (
         [OwnCellArrived(ref=event.ref, seq=event.seq, close=event.close, digest=bytes(32))]
         if isinstance(event, OwnCellArrived) and connection.name == "client"
@@ -340,7 +331,7 @@ def test_r10_an_own_cell_that_was_never_sent_is_a_fork() -> None:
 
 
 def test_r10_the_first_message_of_an_epoch_claims_the_end_of_the_last_channel() -> None:
-    world = _open()
+    world = opened()
     ref = world.ref(world.therapist)
     head = world.state(world.therapist).channel.position
     # Only the therapist is shown a cell right before the closing one, after what the commit claims.
@@ -354,7 +345,7 @@ def test_r10_the_first_message_of_an_epoch_claims_the_end_of_the_last_channel() 
 
 
 def test_r10_after_an_announced_hole_the_next_claim_is_the_baseline() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "lost")
     ref = world.ref(world.client)
@@ -375,7 +366,7 @@ def test_r10_after_an_announced_hole_the_next_claim_is_the_baseline() -> None:
 
 
 def test_r10_a_false_announcement_is_a_hole_and_the_content_is_asked_for() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: (
         [Expired(ref=event.ref, first=event.seq, last=event.seq)]
         if connection.name == "therapist" and isinstance(event, CellArrived) and not _seen(event)
@@ -395,7 +386,7 @@ def _seen(event: CellArrived) -> bool:
 
 @pytest.mark.parametrize("days", [1])
 def test_r10_a_long_absence_needs_no_baseline(days: int) -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, *[str(number) for number in range(30)])
     world.run(days * DAY)
@@ -404,7 +395,7 @@ def test_r10_a_long_absence_needs_no_baseline(days: int) -> None:
 
 
 def test_r07_who_was_away_too_long_is_told_and_gets_again_what_is_still_there() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.say(world.client, "hello", "are you there?")
     world.disconnect(world.client)

@@ -6,16 +6,7 @@ from clients.sdk.line import cells, log
 from clients.sdk.line.events import AlarmKind, DepositCell, LinePhase
 from clients.sdk.line.payloads import LogClaim, encode_claim
 from clients.sdk.line.step import Step
-from support.line_world import World
-
-
-def _open(seed: int = 1) -> World:
-    world = World(seed)
-    world.online(world.client, world.therapist)
-    world.settle()
-    world.forget(world.client)
-    world.forget(world.therapist)
-    return world
+from support.line_world import World, opened
 
 
 def _unreadable(world: World) -> list[int]:
@@ -31,7 +22,7 @@ def _goes_on(world: World, *texts: str) -> None:
 
 
 def test_r20_a_cell_that_does_not_open_is_counted_acknowledged_and_reported_once() -> None:
-    world = _open()
+    world = opened()
     before = world.state(world.client).channel.position
     world.relay.insert(world.ref(world.client), b"j" * 16_384)
     world.run(5)
@@ -45,7 +36,7 @@ def test_r20_a_cell_that_does_not_open_is_counted_acknowledged_and_reported_once
 
 
 def test_r20_a_cell_that_mls_refuses_changes_no_state() -> None:
-    world = _open()
+    world = opened()
     group = world.therapist.vault.snapshot().spaces["line.mls"]
     with world.client.machine._look() as step:
         body = cells.seal(step.state.cell_key, step.ref, b"no MLS message", world.client.rng.randbytes)
@@ -57,7 +48,7 @@ def test_r20_a_cell_that_mls_refuses_changes_no_state() -> None:
 
 
 def test_r20_a_used_generation_is_dropped_in_silence() -> None:
-    world = _open()
+    world = opened()
     world.say(world.client, "once")
     body = next(effect.body for effect in reversed(world.client.told(DepositCell)))
     world.relay.insert(world.ref(world.client), body)
@@ -69,7 +60,7 @@ def test_r20_a_used_generation_is_dropped_in_silence() -> None:
 
 def test_r20_a_message_sealed_anew_by_somebody_else_is_a_duplicate_too() -> None:
     """The same MLS message in another cell: the cell opens, its generation was used."""
-    world = _open()
+    world = opened()
     world.say(world.client, "once")
     body = next(effect.body for effect in reversed(world.client.told(DepositCell)))
     with world.therapist.machine._look() as step:
@@ -82,7 +73,7 @@ def test_r20_a_message_sealed_anew_by_somebody_else_is_a_duplicate_too() -> None
 
 
 def test_r20_an_authentic_message_with_a_broken_inside_is_reported() -> None:
-    world = _open()
+    world = opened()
 
     def broken(step: Step) -> bytes:
         return step.mls.protect(b"\0", authenticated_data=b"", rng=world.client.rng.randbytes)
@@ -94,7 +85,7 @@ def test_r20_an_authentic_message_with_a_broken_inside_is_reported() -> None:
 
 
 def test_r20_an_authentic_message_with_an_unreadable_body_is_reported() -> None:
-    world = _open()
+    world = opened()
 
     def broken(step: Step) -> bytes:
         claim = encode_claim(LogClaim(anchor=log.own_claim(step).anchor))

@@ -33,18 +33,9 @@ from crypto.sensitive import Secret
 from crypto.tree_math import LeafIndex
 from keys.memory_vault import MemoryVault
 from support.fake_relay import Connection
-from support.line_world import DAY, LINE, Sim, World
+from support.line_world import DAY, LINE, Sim, World, opened
 
 HOUR = 3_600.0
-
-
-def _open(seed: int = 1) -> World:
-    world = World(seed)
-    world.online(world.client, world.therapist)
-    world.settle()
-    world.forget(world.client)
-    world.forget(world.therapist)
-    return world
 
 
 def _strand(world: World, sim: Sim) -> None:
@@ -76,7 +67,7 @@ def test_r08_full_before_the_own_slot_exists_sends_nothing_and_asks_to_come_back
 
 
 def test_r08_gone_in_an_unfinished_epoch_leads_to_a_rejoin() -> None:
-    world = _open()
+    world = opened()
     world.disconnect(world.therapist)
     world.handle(world.client, SelfUpdate())
     world.run(5)
@@ -94,7 +85,7 @@ def test_r08_gone_in_an_unfinished_epoch_leads_to_a_rejoin() -> None:
 
 
 def test_r18_a_stranded_device_comes_back_and_nothing_is_lost() -> None:
-    world = _open()
+    world = opened()
     world.say(world.client, "one")
     world.disconnect(world.therapist)
     world.say(world.client, "two")
@@ -113,7 +104,7 @@ def test_r18_a_stranded_device_comes_back_and_nothing_is_lost() -> None:
 def test_r18_another_person_answers_after_a_random_time_within_the_hour() -> None:
     delays = []
     for seed in range(5):
-        world = _open(seed)
+        world = opened(seed)
         begin = world.now
         _strand(world, world.therapist)
         while world.therapist.view().phase is LinePhase.STRANDED:
@@ -125,7 +116,7 @@ def test_r18_another_person_answers_after_a_random_time_within_the_hour() -> Non
 
 
 def test_r18_devices_of_the_own_person_answer_at_once() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "phone")
     world.online(phone)
     world.settle()
@@ -138,7 +129,7 @@ def test_r18_devices_of_the_own_person_answer_at_once() -> None:
 
 
 def test_r18_one_answer_a_day_and_each_key_package_once() -> None:
-    world = _open()
+    world = opened()
     _strand(world, world.therapist)
     world.run(HOUR + 60)
     _lines_up(world, world.client, world.therapist)
@@ -152,7 +143,7 @@ def test_r18_one_answer_a_day_and_each_key_package_once() -> None:
 
 
 def test_r18_an_old_request_that_comes_again_is_not_answered() -> None:
-    world = _open()
+    world = opened()
     posted: list[DepositCell] = []
 
     def note(connection: Connection, deposit: DepositCell) -> bool:
@@ -173,7 +164,7 @@ def test_r18_an_old_request_that_comes_again_is_not_answered() -> None:
 
 
 def test_r18_who_is_no_member_or_signs_with_another_key_is_not_heard() -> None:
-    world = _open()
+    world = opened()
     state = world.state(world.client)
     package = world.key_package(world.therapist).key_package.to_bytes()
     request = RejoinRequest(
@@ -208,7 +199,7 @@ def test_r18_who_is_no_member_or_signs_with_another_key_is_not_heard() -> None:
 
 
 def test_r18_own_return_channels_are_attached_at_every_connection() -> None:
-    world = _open()
+    world = opened()
     ref = _return_ref(world, world.client)
     for _ in range(2):
         world.disconnect(world.client)
@@ -223,7 +214,7 @@ def _return_ref(world: World, sim: Sim) -> bytes:
 
 
 def test_r18_after_a_remove_comes_a_new_r_and_the_old_one_is_heard_for_ninety_days() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "phone")
     world.online(phone)
     world.settle()
@@ -249,7 +240,7 @@ def test_r18_after_a_remove_comes_a_new_r_and_the_old_one_is_heard_for_ninety_da
 
 
 def test_r18_two_welcomes_for_different_branches_stop_the_line_until_people_decide() -> None:
-    world = _open()
+    world = opened()
     twin = _copy_of(world, world.client)  # a dishonest client answers twice, from the same state
     _strand(world, world.therapist)
     world.run(HOUR + 60)
@@ -273,7 +264,7 @@ def test_r18_two_welcomes_for_different_branches_stop_the_line_until_people_deci
 
 
 def test_r18_a_second_welcome_that_the_log_explains_is_followed() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: (
         [] if connection.name == "therapist" and isinstance(event, CellArrived) else [event]
     )
@@ -292,7 +283,7 @@ def test_r18_a_second_welcome_that_the_log_explains_is_followed() -> None:
 
 
 def test_r18_a_second_welcome_that_the_log_does_not_explain_is_another_branch() -> None:
-    world = _open()
+    world = opened()
     twin = _copy_of(world, world.client)
     _strand(world, world.therapist)
     world.relay.tamper = lambda connection, event: (
@@ -364,7 +355,7 @@ def _fork(world: World) -> None:
 
 
 def test_r18_after_a_fork_nothing_is_automatic_and_same_lets_one_rejoin_through() -> None:
-    world = _open()
+    world = opened()
     _fork(world)
     assert world.therapist.view().phase is LinePhase.UNDECIDED
     world.run(3 * DAY)
@@ -385,7 +376,7 @@ def test_r18_after_a_fork_nothing_is_automatic_and_same_lets_one_rejoin_through(
 
 
 def test_r18_both_saw_the_fork_and_exactly_one_moves() -> None:
-    world = _open()
+    world = opened()
     _fork(world)
     world.handle(
         world.client,
@@ -407,7 +398,7 @@ def test_r18_both_saw_the_fork_and_exactly_one_moves() -> None:
 
 
 def test_r18_different_ends_the_line() -> None:
-    world = _open()
+    world = opened()
     world.say(world.client, "kept")
     _fork(world)
     world.handle(world.therapist, Resolve(same=False))
@@ -419,7 +410,7 @@ def test_r18_different_ends_the_line() -> None:
 
 
 def test_r18_the_answer_waits_until_it_is_stored() -> None:
-    world = _open()
+    world = opened()
     world.relay.tamper = lambda connection, event: (
         [] if connection.name == "client" and isinstance(event, Stored | AckConfirmed) else [event]
     )
@@ -439,7 +430,7 @@ def test_r18_the_answer_waits_until_it_is_stored() -> None:
 
 
 def test_r18_of_four_devices_one_answers_and_all_follow() -> None:
-    world = _open()
+    world = opened()
     phone = world.add_device(world.client, "phone")
     world.online(phone)
     world.settle()

@@ -15,16 +15,7 @@ from clients.sdk.line.events import (
     WelcomeReady,
 )
 from keys.certificates import DeviceRole
-from support.line_world import Sim, World
-
-
-def _open(seed: int = 1) -> World:
-    world = World(seed)
-    world.online(world.client, world.therapist)
-    world.settle()
-    world.forget(world.client)
-    world.forget(world.therapist)
-    return world
+from support.line_world import Sim, World, opened
 
 
 def _works(world: World) -> None:
@@ -39,7 +30,7 @@ def _works(world: World) -> None:
 
 
 def test_r19_sealed_and_not_stored_is_deposited_again() -> None:
-    world = _open()
+    world = opened()
     world.relay.swallow = lambda connection, deposit: True
     world.handle(world.client, SelfUpdate())
     world.restart(world.client)
@@ -51,7 +42,7 @@ def test_r19_sealed_and_not_stored_is_deposited_again() -> None:
 
 
 def test_r19_stored_and_the_answer_lost_gives_the_same_cell() -> None:
-    world = _open()
+    world = opened()
     world.relay.answer_lost = lambda connection, deposit: True
     world.relay.tamper = lambda connection, event: [] if connection.name == "client" else [event]
     world.handle(world.client, SelfUpdate())
@@ -65,7 +56,7 @@ def test_r19_stored_and_the_answer_lost_gives_the_same_cell() -> None:
 
 
 def test_r19_own_closing_cell_read_and_not_merged_comes_again() -> None:
-    world = _open()
+    world = opened()
     world.handle(world.client, SelfUpdate())
     assert world.client.connection is not None
     while not isinstance(world.client.connection.queue[0], OwnCellArrived):
@@ -79,7 +70,7 @@ def test_r19_own_closing_cell_read_and_not_merged_comes_again() -> None:
 
 
 def test_r19_after_the_merge_a_stub_acknowledges_until_the_relay_confirms() -> None:
-    world = _open()
+    world = opened()
     lost: list[AckCell] = []
 
     def lose_acks(sim: Sim, effect: Effect) -> bool:
@@ -105,7 +96,7 @@ def test_r19_after_the_merge_a_stub_acknowledges_until_the_relay_confirms() -> N
 
 
 def test_r19_the_stub_stays_while_only_the_confirmation_is_lost() -> None:
-    world = _open()
+    world = opened()
     old = world.ref(world.client)
     world.relay.tamper = lambda connection, event: (
         [] if connection.name == "client" and isinstance(event, AckConfirmed) else [event]
@@ -123,7 +114,7 @@ def test_r19_the_stub_stays_while_only_the_confirmation_is_lost() -> None:
 
 
 def test_r19_the_stub_holds_no_key_of_the_epoch() -> None:
-    world = _open()
+    world = opened()
     cell_key = world.state(world.client).cell_key
     world.relay.tamper = lambda connection, event: (
         [] if connection.name == "client" and isinstance(event, AckConfirmed) else [event]
@@ -135,7 +126,7 @@ def test_r19_the_stub_holds_no_key_of_the_epoch() -> None:
 
 
 def test_r19_the_welcome_waits_in_the_vault_until_it_is_delivered() -> None:
-    world = _open()
+    world = opened()
     phone = world._device("client", DeviceRole.SECONDARY, "phone")
     bundle = world.key_package(phone)
     world.handle(world.client, AddDevice(key_package=bundle.key_package.to_bytes()))
@@ -153,7 +144,7 @@ def test_r19_the_welcome_waits_in_the_vault_until_it_is_delivered() -> None:
 
 
 def test_everything_is_acknowledged_and_nothing_waits_at_the_relay() -> None:
-    world = _open()
+    world = opened()
     for number in range(5):
         world.say(world.client, f"{number}")
         world.handle(world.therapist, SelfUpdate())
