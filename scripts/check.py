@@ -76,6 +76,7 @@ class Tally:
     failed: int = 0
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -180,8 +181,18 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **(extra or {})}
 
 
+DETAIL_LINES = 12
+"""So many last lines of what a failed test said are shown again at the end."""
+
+DETAILS = 20
+"""So many failed tests are shown again at the end."""
+
+
 def count_tests(tally: Tally, report: Path) -> None:
-    """Add up pytest's own report; the step itself was counted as one, which the tests replace."""
+    """Add up pytest's own report; the step itself was counted as one, which the tests replace.
+
+    What failed is kept for the end of the output, where it is found although thousands of lines came before.
+    """
     if not report.is_file():
         return
     for suite in ET.parse(report).getroot().iter("testsuite"):
@@ -190,6 +201,12 @@ def count_tests(tally: Tally, report: Path) -> None:
         tally.passed += total - skipped - bad
         tally.failed += bad
         tally.skipped += skipped
+        for case in suite.iter("testcase"):
+            said = [text for kind in ("failure", "error") for text in case.iter(kind)]
+            for text in said[:1]:
+                lines = (text.text or text.get("message") or "").strip().splitlines()[-DETAIL_LINES:]
+                name = f"{case.get('classname', '')}::{case.get('name', '')}"
+                tally.details.append("\n    ".join([name, *lines]))
 
 
 def run_checks(tally: Tally, options: argparse.Namespace) -> None:
@@ -214,7 +231,7 @@ def run_checks(tally: Tally, options: argparse.Namespace) -> None:
         "A module imports what its layer may not: see docs/ARCHITECTURE.md.",
     )
     (CACHE / "coverage").mkdir(parents=True, exist_ok=True)
-    coverage = ["--cov", "--cov-report=term", f"--cov-fail-under={COVERAGE_PERCENT}"]
+    coverage = ["--cov", "--cov-report=", f"--cov-fail-under={COVERAGE_PERCENT}"]
     coverage += [f"--ignore={path}" for path in UNMEASURED]
     run_tests(tally, "tests (pytest, with coverage of branches)", "measured", coverage, long=options.long)
     run_tests(tally, "tests (pytest, the heavy ones)", "unmeasured", [*UNMEASURED], long=options.long)
@@ -231,13 +248,14 @@ def run_tests(tally: Tally, name: str, part: str, arguments: list[str], *, long:
     """Run one part of the tests on all cores that we use, and count its tests one by one."""
     report = CACHE / f"pytest-{part}.xml"
     report.unlink(missing_ok=True)
+    arguments = ["-q", "--durations=8", "--tb=short", f"--junitxml={report}", *arguments]
     selection = ["--resume", str(CACHE / f"long-{part}.json")] if long else ["-m", "not long"]
     if (os.cpu_count() or 1) > 1:
         selection += ["-n", str(TEST_PROCESSES), "--dist", "worksteal"]
     step(
         tally,
         name,
-        [PYTHON, "-m", "pytest", "-q", "--durations=12", *selection, *arguments, f"--junitxml={report}"],
+        [PYTHON, "-m", "pytest", *selection, *arguments],
         "Mend the tests named above; `.venv/bin/python -m pytest PATH` runs a few.",
         {"AMANAT_HYPOTHESIS": "long" if long else "usual"},
         seconds=LONG_STEP_SECONDS if long else STEP_SECONDS,
@@ -287,6 +305,10 @@ def main(argv: list[str]) -> int:
 def verdict(tally: Tally, options: argparse.Namespace, seconds: float) -> int:
     """Print what failed and what was left out, then one line that counts; return the exit code."""
     say()
+    for detail in tally.details[:DETAILS]:
+        say(f"failed test: {detail}")
+    if len(tally.details) > DETAILS:
+        say(f"... and {len(tally.details) - DETAILS} more failed tests, named above")
     for failure in tally.failures:
         say(f"FAILED: {failure}")
     for missing in tally.left_out:

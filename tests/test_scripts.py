@@ -155,6 +155,20 @@ def test_pytests_own_count_is_read(tmp_path: Path) -> None:
     assert tally.passed == 5
 
 
+def test_a_failed_test_is_shown_again_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check = load("check")
+    report = tmp_path / "report.xml"
+    case = '<testcase classname="tests.a" name="test_b"><failure message="m">%s</failure></testcase>'
+    text = "\n".join(str(line) for line in range(40))
+    report.write_text(f'<testsuite tests="2" failures="1"><testcase name="c"/>{case % text}</testsuite>')
+    tally = check.Tally()
+    check.count_tests(tally, report)
+    assert check.verdict(tally, check.parse([]), 1.0) == 1
+    lines = capsys.readouterr().out.splitlines()
+    first = lines.index("failed test: tests.a::test_b")
+    assert lines[first + 1 : first + 13] == [f"    {line}" for line in range(28, 40)]
+
+
 def test_a_step_that_fails_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     check = load("check")
     tally = check.Tally()

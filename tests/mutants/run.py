@@ -41,6 +41,7 @@ TREE = ("chatserver", "clients", "crypto", "keys", "scripts", "tests", "docs", "
 
 MUTANT_SECONDS = 180
 BASELINE_SECONDS = 1800
+PROGRESS_EVERY = 25
 RULES = (*(f"R{n}" for n in range(1, 24)), *(f"S{n}" for n in range(1, 8)), "H1")
 
 
@@ -264,8 +265,12 @@ def run_mutant(mutant: Mutant, baseline: Outcomes, runner: Runner) -> Verdict:
     return verdict("survived", "no test noticed")
 
 
-def judge_all(mutants: Sequence[Mutant], folder: Path, jobs: int) -> dict[str, int]:
-    """Judge all, some at once, each in one of as many copies; prints a line for each."""
+def judge_all(mutants: Sequence[Mutant], folder: Path, jobs: int, *, every: bool) -> dict[str, int]:
+    """Judge all, some at once, each in one of as many copies.
+
+    Prints a line for each that was not caught, and for each at all if ``every`` is set; otherwise a line now
+    and then, so that what failed is not lost among what did not.
+    """
     runners: SimpleQueue[Runner] = SimpleQueue()
     for number in range(jobs):
         runners.put(Runner(folder / str(number)))
@@ -284,11 +289,14 @@ def judge_all(mutants: Sequence[Mutant], folder: Path, jobs: int) -> dict[str, i
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         for number, verdict in enumerate(pool.map(judge, mutants), 1):
             counts[verdict.kind] += 1
-            print(
-                f"[{number}/{len(mutants)}] {verdict.mutant.path.name} ({verdict.mutant.rule}) "
-                f"{verdict.kind}: {verdict.detail} ({verdict.seconds:.1f} s)",
-                flush=True,
-            )
+            if every or verdict.kind != "caught":
+                print(
+                    f"[{number}/{len(mutants)}] {verdict.mutant.path.name} ({verdict.mutant.rule}) "
+                    f"{verdict.kind}: {verdict.detail} ({verdict.seconds:.1f} s)",
+                    flush=True,
+                )
+            elif number % PROGRESS_EVERY == 0:
+                print(f"[{number}/{len(mutants)}] {counts['caught']} caught", flush=True)
     for _ in range(jobs):
         runners.get().close()
     return counts
@@ -299,6 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Takes each rule out and demands that a test notices.")
     parser.add_argument("--long", action="store_true", help="also the mutants marked slow")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once (default 2)")
+    parser.add_argument("--verbose", action="store_true", help="a line for each, with the test that noticed")
     parser.add_argument("patches", nargs="*", type=Path, help="patch files (default: all)")
     options = parser.parse_args(argv)
     try:
@@ -312,7 +321,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(f"the tests of {len(mutants)} mutants, unpatched ...", flush=True)
     with tempfile.TemporaryDirectory(prefix="amanat-mutants-") as folder:
-        counts = judge_all(mutants, Path(folder), max(1, options.jobs))
+        counts = judge_all(
+            mutants, Path(folder), max(1, options.jobs), every=options.verbose or bool(options.patches)
+        )
     skipped = len(found) - len(mutants)
     print(
         f"mutants: {counts['caught']} caught, {counts['survived']} survived, {counts['broken']} broken, "
