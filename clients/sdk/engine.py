@@ -18,21 +18,17 @@ from dataclasses import replace
 from typing import Final
 
 from chatserver.wire import frames as f
-from chatserver.wire.errors import ErrorCode
-from chatserver.wire.limits import AdmissionKind
 from clients.sdk import renewal
 from clients.sdk.client_contact import own_device
 from clients.sdk.clock import Clock
-from clients.sdk.connection import Connection, ConnectionLost, RequestRefused, ask_once
+from clients.sdk.connection import Connection, ConnectionLost
 from clients.sdk.errors import (
     AmanatError,
-    InboxFull,
-    InvitationUsed,
     NotARelay,
-    Refused,
     RelayUnreachable,
 )
-from clients.sdk.first_contact import admit_hash
+from clients.sdk.first_drops import FirstDrops
+from clients.sdk.inbox_desk import InboxDesk, read_device
 from clients.sdk.line import events as e
 from clients.sdk.line.machine import LineMachine
 from clients.sdk.line.payloads import PayloadKind
@@ -56,10 +52,8 @@ from clients.sdk.records import (
     CONNECTED,
     DROPS,
     LINES,
-    REFUSED,
     DeviceKeys,
     DeviceRecord,
-    DropRecord,
     LineRecord,
     load_device,
     load_lines,
@@ -69,15 +63,11 @@ from clients.sdk.records import (
 from clients.sdk.relay_link import RelayLink
 from clients.sdk.session.rendezvous import OfferBody, OfferBook
 from clients.sdk.summaries import show_state
-from clients.sdk.therapist_contact import accept_drop
-from clients.sdk.upkeep import LOOK_SECONDS, InboxKeeper, therapist_of
-from crypto.codec import CodecError, Writer
-from crypto.errors import AuthenticationError, StateError, ValidationError
-from keys.certificates import utc_day
-from keys.vault import VaultDamaged, VaultStore, VaultTransaction
+from clients.sdk.upkeep import LOOK_SECONDS, therapist_of
+from crypto.codec import CodecError
+from crypto.errors import StateError
+from keys.vault import VaultDamaged, VaultStore
 
-MAX_DROPS_WAITING: Final = 256
-"""First contacts read ahead; more are dropped and come again with the next connection."""
 LONGEST_SLEEP_SECONDS: Final = 30.0
 
 
@@ -100,8 +90,6 @@ class Engine:
         self.state = ConnectionState.OFFLINE
         self.trouble: AmanatError | None = None
         """Why there is no connection."""
-        self.inbox_trouble: AmanatError | None = None
-        self.inbox_open = False
         self.connection: Connection | None = None
         self.session_ears: dict[bytes, Callable[[PeopleEffect], None]] = {}
         """Per line: who wants to hear of OFFER, JOIN, WELCOME and their fate."""
@@ -114,8 +102,6 @@ class Engine:
         self._wake = asyncio.Event()
         self._by_request: dict[int, ChannelDriver] = {}
         self._by_handle: dict[int, ChannelDriver] = {}
-        self._drops: asyncio.Queue[f.InboxCell] = asyncio.Queue(MAX_DROPS_WAITING)
-        self._drop_in_work = False
         self.closed = False
         self._renew_at = 0.0
         self._offers: dict[bytes, OfferBook] = {}
@@ -132,7 +118,8 @@ class Engine:
         self.drivers: dict[bytes, LineDriver] = {line.line_id: self._make_driver(line) for line in lines}
         self.news = News(vault, self.news_lines)
         self.linking = LinkDesk(self, self._make_box_driver)
-        self._keeper = InboxKeeper(vault, load=self._load, rng=rng, now=clock.now)
+        self.inbox = InboxDesk(self)
+        self.first_drops = FirstDrops(self)
 
     # -- lines
 
@@ -231,7 +218,7 @@ class Engine:
         theirs = None if self.record.therapist is None else renewal.renewed(self.record.therapist.keys, now)
         if theirs is not None:
             with self.vault.transaction() as tx:
-                record = self._load(tx)
+                record = read_device(tx)
                 state = replace(therapist_of(record), keys=theirs, published_day=0)
                 save_device(tx, replace(record, therapist=state))
             self.became(replace(record, therapist=state))
@@ -254,12 +241,6 @@ class Engine:
         self.news.post(DevicesChanged())
         self._wake.set()
 
-    def _load(self, tx: VaultTransaction) -> DeviceRecord:
-        record = load_device(tx)
-        if record is None:
-            raise VaultDamaged("it holds no device")
-        return record
-
     # -- running
 
     def close(self) -> None:
@@ -279,9 +260,9 @@ class Engine:
         self.activity = asyncio.Event()
         self._outgoing_ready = asyncio.Event()
         self._wake = asyncio.Event()
-        self._drops = asyncio.Queue(MAX_DROPS_WAITING)
+        self.inbox.prepare()
         self.attempts_failed = 0
-        self.trouble = self.inbox_trouble = None
+        self.trouble = None
         self._set_state(ConnectionState.CONNECTING)
 
     async def run(self) -> None:
@@ -319,7 +300,7 @@ class Engine:
     def _next_due(self, now: float) -> float:
         due = [machine.next_wakeup() for machine in (driver.machine for driver in self.drivers.values())]
         due += self.linking.next_due()
-        waiting = self._drops_waiting() if self.connection is not None else frozenset(self.lines)
+        waiting = self.first_drops.waiting() if self.connection is not None else frozenset(self.lines)
         due += [
             line.not_before
             for line_id, line in self.lines.items()
@@ -327,16 +308,11 @@ class Engine:
         ]
         return min((when for when in due if when is not None), default=now + 3_600.0)
 
-    def _drops_waiting(self) -> frozenset[bytes]:
-        """Lines whose first contact the relay has not confirmed: they are not attached yet."""
-        with self.vault.transaction() as tx:
-            return frozenset(line_id for line_id, _ in tx.items(DROPS))
-
     def _connect_ready(self, now: float) -> None:
         """Attach the lines whose first contact was taken and whose pause is over."""
         if self.connection is None:
             return
-        waiting = self._drops_waiting()
+        waiting = self.first_drops.waiting()
         for line_id, driver in list(self.drivers.items()):
             if not driver.connected and line_id not in waiting and self.lines[line_id].not_before <= now:
                 driver.connect(now)
@@ -358,9 +334,9 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._write(connection))
             if self.keeps_inbox:
-                group.create_task(self._keep_inbox(connection))
+                group.create_task(self.inbox.keep(connection))
             else:
-                group.create_task(self._keep_delivering())
+                group.create_task(self.first_drops.keep_delivering())
 
     def frame(self, frame: f.ServerFrame, asked: f.ClientFrame | None) -> None:
         """See `relay_link.LinkOwner`."""
@@ -376,8 +352,8 @@ class Engine:
             driver = self._by_handle.get(frame.handle)
             if driver is not None:
                 driver.push(frame, now)
-        elif isinstance(frame, f.InboxCell) and not self._drops.full():
-            self._drops.put_nowait(frame)
+        elif isinstance(frame, f.InboxCell):
+            self.inbox.take(frame)
         self._wake.set()
 
     def disconnected(self, why: RelayUnreachable | NotARelay) -> None:
@@ -390,12 +366,10 @@ class Engine:
 
     def _gone(self) -> None:
         self.connection = None
-        self.inbox_open = False
+        self.inbox.disconnect()
         self._outgoing.clear()
         self._by_request.clear()
         self._by_handle.clear()
-        while not self._drops.empty():
-            self._drops.get_nowait()
         if self.closed:
             return
         now = self.clock.now()
@@ -514,8 +488,7 @@ class Engine:
             and not self._outgoing
             and self.connection.outstanding == 0
             and not self._by_request
-            and self._drops.empty()
-            and not self._drop_in_work
+            and self.inbox.idle
             and self.linking.idle
         )
 
@@ -526,182 +499,42 @@ class Engine:
                 await connection.send(self._outgoing.popleft())
             await self._outgoing_ready.wait()
 
-    # -- the therapist's inbox
+    # -- InboxHost and DropsHost
 
-    async def _keep_inbox(self, connection: Connection) -> None:
-        try:
-            await self._keeper.open(connection)
-            await self._keeper.look_after(connection)
-        except Refused as refused:
-            self.inbox_trouble = refused
-            self.news.post(ConnectionChanged(state=self.state, sentence=refused.sentence))
-            self.activity.set()
-            return
-        with self.vault.transaction() as tx:
-            self.record = self._load(tx)
-        self.inbox_trouble = None
-        self.inbox_open = True
-        self.activity.set()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._receive_drops(connection))
-            group.create_task(self._look_after(connection))
+    def say(self, sentence: str) -> None:
+        """See `inbox_desk.InboxHost`."""
+        self.news.post(ConnectionChanged(state=self.state, sentence=sentence))
 
-    async def _look_after(self, connection: Connection) -> None:
-        while True:
-            await self.clock.sleep(LOOK_SECONDS)
-            try:
-                await self._keeper.look_after(connection)
-            except Refused as refused:
-                self.news.post(ConnectionChanged(state=self.state, sentence=refused.sentence))
-            with self.vault.transaction() as tx:
-                self.record = self._load(tx)
+    def contacted(self, record: LineRecord) -> None:
+        """See `inbox_desk.InboxHost`."""
+        self.add_line(record)
+        self._connect_ready(self.clock.now())
+        self.news.post(LineOpened(line=LineName(record.name)))
+
+    def say_of(self, line_id: bytes, sentence: str) -> None:
+        """See `first_drops.DropsHost`."""
+        self.news.post(LineChanged(line=LineName(self.lines[line_id].name), sentence=sentence))
+
+    def wake(self) -> None:
+        """See `first_drops.DropsHost`."""
+        self._wake.set()
 
     async def admit_invitations(self) -> None:
         """Tell the relay of new invitations. Raises as `InboxKeeper.admit_all`."""
         if self.connection is None:
             raise ConnectionLost
-        await self._keeper.admit_all(self.connection)
-
-    async def _receive_drops(self, connection: Connection) -> None:
-        while True:
-            cell = await self._drops.get()
-            self._drop_in_work = True
-            try:
-                self._judge_drop(cell)
-                await self._keeper.acknowledge(connection, cell.drop_id)
-            finally:
-                self._drop_in_work = False
-                self.activity.set()
-
-    def _judge_drop(self, cell: f.InboxCell) -> None:
-        """Let a line come to be, or note once that this first contact was no good. Both are kept first."""
-        now = self.clock.now()
-        with self.vault.transaction() as tx:
-            if tx.get(REFUSED, cell.drop_id) is not None:
-                return
-        try:
-            with self.vault.transaction() as tx:
-                record = accept_drop(
-                    tx,
-                    cell.body,
-                    state=therapist_of(self._load(tx)),
-                    relay_url=self.record.relay_url,
-                    rng=self.rng,
-                    now=now,
-                )
-        except (AuthenticationError, CodecError, StateError, ValidationError):
-            with self.vault.transaction() as tx:
-                tx.put(REFUSED, cell.drop_id, Writer().u32(utc_day(now)).to_bytes())
-            return
-        self.add_line(record)
-        self._connect_ready(now)
-        self.news.post(LineOpened(line=LineName(record.name)))
-
-    # -- the client's first contacts
-
-    def line_of_invitation(self, admit_value: bytes) -> bytes | None:
-        """The line that an earlier `connect` with this invitation made, whether it was finished or not."""
-        with self.vault.transaction() as tx:
-            line_id = tx.get(CONNECTED, admit_hash(admit_value))
-        return line_id if line_id in self.lines else None
-
-    def drop_waits(self, line_id: bytes) -> bool:
-        """Whether the first contact of a line was not confirmed by the relay."""
-        with self.vault.transaction() as tx:
-            return tx.get(DROPS, line_id) is not None
+        await self.inbox.admit_invitations(self.connection)
 
     def use_token(self, token: str) -> None:
         """Keep another registration token, and try at once."""
         with self.vault.transaction() as tx:
-            record = self._load(tx)
+            record = read_device(tx)
             state = replace(therapist_of(record), token=token)
             self.record = replace(record, therapist=state)
             save_device(tx, self.record)
         self.reconnect()
 
-    async def deliver(self, line_id: bytes) -> None:
-        """Drop a first contact over a connection of its own.
-
-        Raises:
-            InvitationUsed, InboxFull, Refused: the relay does not take it.
-            RelayUnreachable, NotARelay: it stays in the vault for later.
-        """
-        with self.vault.transaction() as tx:
-            data = tx.get(DROPS, line_id)
-        if data is None:
-            return
-        drop = DropRecord.decode(data)
-        try:
-            await self._drop(drop)
-        except ConnectionLost:
-            raise RelayUnreachable(self.record.relay_url, "connection lost") from None
-        except RequestRefused as refused:
-            raise _drop_refusal(refused) from None
-        driver = self.drivers.get(line_id)
-        welcome = None if driver is None else driver.machine.founding_welcome()
-        with self.vault.transaction() as tx:
-            tx.delete(DROPS, line_id)
-        if welcome is not None:
-            self.handle(line_id, e.WelcomeDelivered(welcome_id=welcome[0]))
-
-    async def _drop(self, drop: DropRecord) -> None:
-        frame = f.Drop(
-            request=1,
-            inbox_id=drop.inbox_id,
-            admission=AdmissionKind.INVITE,
-            admission_value=drop.admit_value,
-            drop_id=drop.drop_id,
-            body=drop.body,
-        )
-        await ask_once(self.record.relay_url, lambda number: replace(frame, request=number))
-
-    async def _keep_delivering(self) -> None:
-        """What the relay did not answer is tried again with every connection, and while one lasts."""
-        while True:
-            await self._deliver_left_over()
-            await self.clock.sleep(LOOK_SECONDS)
-
-    async def _deliver_left_over(self) -> None:
-        """First contacts that a crash or a lost connection left behind."""
-        with self.vault.transaction() as tx:
-            waiting = [line_id for line_id, _ in tx.items(DROPS)]
-        for line_id in waiting:
-            if line_id not in self.drivers:
-                continue
-            try:
-                await self.deliver(line_id)
-            except InboxFull as full:
-                if line_id in self.lines:
-                    name = LineName(self.lines[line_id].name)
-                    self.news.post(LineChanged(line=name, sentence=full.sentence))
-            except Refused as refused:
-                if line_id not in self.drivers:
-                    continue  # refused to its person at the same time, and forgotten
-                with contextlib.suppress(StateError):  # its person has ended it meanwhile
-                    self.handle(line_id, e.EndLine(block=True, keep_texts=True))
-                with self.vault.transaction() as tx:
-                    tx.delete(DROPS, line_id)
-                name = LineName(self.lines[line_id].name)
-                self.news.post(LineChanged(line=name, sentence=refused.sentence))
-            except (RelayUnreachable, NotARelay):
-                return
-        self._wake.set()
-
     def start_line(self, line_id: bytes, *, not_before: float) -> None:
         """Let a line be attached from `not_before` (UTC seconds) on."""
         self.change_line(replace(self.lines[line_id], not_before=int(not_before)))
         self._wake.set()
-
-
-def _drop_refusal(refused: RequestRefused) -> Refused:
-    match refused.code:
-        case ErrorCode.ADMISSION_UNKNOWN | ErrorCode.ADMISSION_USED | ErrorCode.ADMISSION_REQUIRED:
-            return InvitationUsed()
-        case ErrorCode.INBOX_FULL:
-            return InboxFull()
-        case ErrorCode.NOT_REGISTERED:
-            return Refused(
-                "The relay does not know this therapist's inbox any more; ask for a new invitation."
-            )
-        case _:
-            return Refused("The relay did not take the first contact; try again later.")

@@ -150,7 +150,7 @@ class Online:
         engine = self._engine
         if engine.connection is None:
             return False
-        inbox_decided = engine.inbox_open or engine.inbox_trouble is not None
+        inbox_decided = engine.inbox.open or engine.inbox.trouble is not None
         return inbox_decided or not engine.keeps_inbox
 
     def _views(self) -> list[LineView]:
@@ -167,8 +167,8 @@ class Online:
         await self._wait_connected(timeout_seconds)
         if not await self._until(self._reachable, timeout_seconds):
             raise self._trouble()
-        if self._engine.inbox_trouble is not None:
-            raise self._engine.inbox_trouble
+        if self._engine.inbox.trouble is not None:
+            raise self._engine.inbox.trouble
 
     async def _wait_connected(self, timeout_seconds: float) -> None:
         engine, loop = self._engine, asyncio.get_running_loop()
@@ -186,8 +186,8 @@ class Online:
 
     def _trouble(self) -> AmanatError:
         engine = self._engine
-        if engine.inbox_trouble is not None:
-            return engine.inbox_trouble
+        if engine.inbox.trouble is not None:
+            return engine.inbox.trouble
         if engine.connection is not None:
             return TimedOut("The relay answers, but not everything could be read in time; try again.")
         return engine.trouble or RelayUnreachable(engine.record.relay_url, "no answer in time")
@@ -261,7 +261,7 @@ class Online:
         if engine.record.role is not Role.CLIENT:
             raise WrongRole("client")
         invitation = self._read_link(link)
-        left_over = engine.line_of_invitation(invitation.admit_value)
+        left_over = engine.first_drops.line_of(invitation.admit_value)
         taken = {line.name for line in engine.lines.values()}
         if left_over is None and name is not None and name in taken:
             raise UsageError(f"There is a line named {name!r} already.")
@@ -306,7 +306,7 @@ class Online:
         engine = self._engine
         if engine.drivers[line_id].machine.view().phase not in WORKING_PHASES:
             raise InvitationUsed
-        if not engine.drop_waits(line_id):
+        if not engine.first_drops.waits(line_id):
             return line_id
         return await self._deliver(line_id, pause=0.0 if hurry else self._pause_seconds())
 
@@ -320,7 +320,7 @@ class Online:
         engine = self._engine
         # 3. The drop, over a connection of its own. An answer that was lost is repaired by the same drop id.
         try:
-            await engine.deliver(line_id)
+            await engine.first_drops.deliver(line_id)
         except Refused:
             engine.forget_line(line_id)
             raise

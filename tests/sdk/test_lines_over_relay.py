@@ -205,12 +205,12 @@ async def test_a_first_contact_that_lost_the_relay_goes_out_later_and_once(tmp_p
         async with pair.therapist.online():
             link = (await pair.therapist.invite()).link
         engine = pair.client._engine
-        deliver = engine.deliver
+        deliver = engine.first_drops.deliver
 
         async def lost(line_id: bytes) -> None:
             raise RelayUnreachable(pair.relay.url, "connection lost")
 
-        engine.deliver = lost  # type: ignore[method-assign]  # the relay goes at just this moment
+        engine.first_drops.deliver = lost  # type: ignore[method-assign]  # the relay goes at just this moment
         async with pair.client.online():
             with pytest.raises(RelayUnreachable):
                 await pair.client.connect(link, name="sara", hurry=True)
@@ -303,7 +303,7 @@ async def test_connecting_again_with_the_same_link_goes_on_where_it_stopped(tmp_
         async with pair.therapist.online():
             link = (await pair.therapist.invite()).link
         engine = pair.client._engine
-        deliver = engine.deliver
+        deliver = engine.first_drops.deliver
         failures = iter([True])
 
         async def lost_once(line_id: bytes) -> None:
@@ -311,7 +311,7 @@ async def test_connecting_again_with_the_same_link_goes_on_where_it_stopped(tmp_
                 raise RelayUnreachable(pair.relay.url, "connection lost")
             await deliver(line_id)
 
-        engine.deliver = lost_once  # type: ignore[method-assign]  # the relay goes at just this moment
+        engine.first_drops.deliver = lost_once  # type: ignore[method-assign]  # the relay goes at just this moment
         async with pair.client.online():
             with pytest.raises(RelayUnreachable):
                 await pair.client.connect(link, name="sara", hurry=True)
@@ -330,7 +330,7 @@ async def test_a_refused_left_over_first_contact_ends_its_line_with_a_sentence(t
         async def lost(line_id: bytes) -> None:
             raise RelayUnreachable(pair.relay.url, "connection lost")
 
-        engine.deliver = lost  # type: ignore[method-assign]  # the relay goes at just this moment
+        engine.first_drops.deliver = lost  # type: ignore[method-assign]  # the relay goes at just this moment
         async with pair.client.online(), other.online():
             with pytest.raises(RelayUnreachable):
                 await pair.client.connect(link, name="sara", hurry=True)
