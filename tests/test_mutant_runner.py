@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,28 @@ def judge(tree: Path, test: str, diff: str) -> str:
 )
 def test_verdicts(tree: Path, test: str, diff: str, kind: str) -> None:
     assert judge(tree, test, diff) == kind
+
+
+def test_a_mutant_does_not_run_as_the_one_before_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have the same second and the same size, by which alone Python knows a compiled file."""
+    apply_patch = run.apply_patch
+
+    def in_one_second(one: Mutant, copy: Path) -> str:
+        trouble = apply_patch(one, copy)
+        os.utime(copy / "crypto" / "guard.py", (1_000_000_000, 1_000_000_000))
+        return trouble
+
+    monkeypatch.setattr(run, "apply_patch", in_one_second)
+    runner = run.Runner(tree.parent / "copy")
+    try:
+        kinds = []
+        baseline = run.run_baseline([mutant(tree, "test_r02_refuses", DIFF)], runner)
+        for refused in ("!= 33", "!= 31"):
+            one = mutant(tree, "test_r02_refuses", DIFF.format(size=32).replace("== 32", refused))
+            kinds.append(run.run_mutant(one, baseline, runner).kind)
+    finally:
+        runner.close()
+    assert kinds == ["survived", "caught"]  # 31 is refused by the first, and not by the second
 
 
 @pytest.mark.parametrize("missing", ["# rule: R2\n", "# what: sizes are not checked\n"])

@@ -157,7 +157,8 @@ class Runner:
         self._folder = folder
         copy_tree(self.tree)
         paths = [str(self.tree), str(self.tree / "tests"), str(HERE)]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+        foreign = ("COV", "PYTHON")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         self._report = folder / "outcomes.json"
         environment = {
             **inherited,
@@ -208,15 +209,31 @@ class Runner:
 
 @contextmanager
 def patched(mutant: Mutant, tree: Path) -> Iterator[str]:
-    """Apply the patch for the length of the block; gives what went wrong, or an empty string."""
+    """Apply the patch for the length of the block; gives what went wrong, or an empty string.
+
+    What Python compiled of the touched files is thrown away before and after. Python takes a compiled file
+    for current when the source has the second and the size it had, and two mutants of one file that follow
+    each other within a second often have both: the second one would run as the first.
+    """
+    names = re.findall(r"^(?:---|\+\+\+) [ab]/(\S+)", mutant.path.read_text(), re.MULTILINE)
     try:
-        yield apply_patch(mutant, tree)
+        trouble = apply_patch(mutant, tree)
+        forget_compiled(tree, names)
+        yield trouble
     finally:
-        for name in re.findall(r"^(?:---|\+\+\+) [ab]/(\S+)", mutant.path.read_text(), re.MULTILINE):
+        for name in names:
             if (ROOT / name).exists():
                 shutil.copy2(ROOT / name, tree / name)
             else:
                 (tree / name).unlink(missing_ok=True)
+        forget_compiled(tree, names)
+
+
+def forget_compiled(tree: Path, names: Iterable[str]) -> None:
+    """Delete what Python compiled of these files."""
+    for path in (tree / name for name in names):
+        for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+            compiled.unlink(missing_ok=True)
 
 
 def run_baseline(mutants: Sequence[Mutant], runner: Runner) -> Outcomes:
