@@ -20,20 +20,19 @@ error is an `AmanatError` with one clear sentence, except `StateError` (the call
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from clients.sdk import homes
 from clients.sdk.alarms import Alarms
 from clients.sdk.client_contact import new_device_keys
 from clients.sdk.clock import Clock
 from clients.sdk.engine import Engine
 from clients.sdk.errors import (
-    BadRelayUrl,
     DecisionNeeded,
     EmptyText,
-    ExportTrouble,
     LineEnded,
     NoLine,
     TextTooLong,
@@ -44,7 +43,7 @@ from clients.sdk.errors import (
     WrongRole,
     translate,
 )
-from clients.sdk.exports import Export, ExportedLine, put_import
+from clients.sdk.exports import Export, ExportedLine
 from clients.sdk.inbox_keys import new_inbox_key
 from clients.sdk.line import events as e
 from clients.sdk.line.payloads import (
@@ -71,18 +70,16 @@ from clients.sdk.model import (
     Role,
 )
 from clients.sdk.online import Online, running
-from clients.sdk.records import DeviceRecord, LineRecord, TherapistState, save_device
+from clients.sdk.records import DeviceRecord, LineRecord, TherapistState
 from clients.sdk.session.handle import SessionHandle
 from clients.sdk.session_line import EngineSessionLine
 from clients.sdk.summaries import kept_sessions, list_offers, show_message, summarise
 from clients.sdk.upkeep import therapist_of
-from crypto.codec import CodecError
 from crypto.sensitive import Plaintext
 from keys.certificates import DeviceCertificate, fingerprint_of
 from keys.contact import check_display_name
 from keys.device_vault import Vault
-from keys.export_file import ExportDamaged, ExportTooNew, open_export, seal_export
-from keys.invitations import Invitation, InvitationError, normalise_relay_url
+from keys.invitations import Invitation
 from keys.passphrase import DEVICE_COST, Cost
 from keys.safety_number import grouped, qr_payload, safety_number
 from keys.vault import VaultStore
@@ -133,7 +130,7 @@ class Device:
         Raises:
             BadRelayUrl, PassphraseRefused (empty), VaultTrouble (there is one already), UsageError.
         """
-        url = _relay_url(relay_url)
+        url = homes.checked_relay_url(relay_url)
         try:
             check_display_name(display_name)
         except ValueError as error:
@@ -146,12 +143,9 @@ class Device:
                 keys=keys, inbox_private=new_inbox_key(os.urandom), token=therapist_token or ""
             )
         record = DeviceRecord(role=role, relay_url=url, display_name=display_name, therapist=therapist)
-        with translate():
-            vault = Vault.create(home, passphrase, cost=cost)
-            with _closed_on_error(vault):
-                with vault.transaction() as tx:
-                    save_device(tx, record)
-                return cls(vault, clock)
+        vault = homes.make_home(home, record, passphrase, cost=cost)
+        with translate(), homes.closed_on_error(vault):
+            return cls(vault, clock)
 
     @classmethod
     def create_linked(
@@ -175,13 +169,10 @@ class Device:
         Raises:
             BadRelayUrl, PassphraseRefused (empty), VaultTrouble (there is one already).
         """
-        record = new_linked_record(_relay_url(relay_url))
-        with translate():
-            vault = Vault.create(home, passphrase, cost=cost)
-            with _closed_on_error(vault):
-                with vault.transaction() as tx:
-                    save_device(tx, record)
-                return cls(vault, Clock(time_scale))
+        record = new_linked_record(homes.checked_relay_url(relay_url))
+        vault = homes.make_home(home, record, passphrase, cost=cost)
+        with translate(), homes.closed_on_error(vault):
+            return cls(vault, Clock(time_scale))
 
     @classmethod
     def open(cls, home: Path, passphrase: str, *, time_scale: float = 1.0) -> Device:
@@ -193,7 +184,7 @@ class Device:
         """
         with translate():
             vault = Vault.open(home, passphrase)
-            with _closed_on_error(vault):
+            with homes.closed_on_error(vault):
                 return cls(vault, Clock(time_scale))
 
     @classmethod
@@ -222,31 +213,14 @@ class Device:
         Raises:
             ExportTrouble, PassphraseRefused, VaultTrouble.
         """
-        try:
-            data = path.read_bytes()
-        except OSError:
-            raise ExportTrouble(f"The file {path.name} cannot be read.") from None
         clock = Clock(time_scale)
-        try:
-            with translate():
-                export = Export.decode(open_export(data, passphrase))
-        except (ExportDamaged, ExportTooNew) as error:
-            raise ExportTrouble(str(error)) from None
-        except CodecError:
-            raise ExportTrouble(str(ExportDamaged())) from None
-        url = export.relay_url if relay_url is None else _relay_url(relay_url)
-        with translate():
-            vault = Vault.create(home, new_passphrase, cost=cost)
-            try:
-                with vault.transaction() as tx:
-                    put_import(tx, export, relay_url=url, rng=os.urandom, now=clock.now())
-                return cls(vault, clock)
-            except BaseException as error:
-                vault.close()
-                Vault.wipe(home)
-                if isinstance(error, CodecError):
-                    raise ExportTrouble(str(ExportDamaged())) from None
-                raise
+        export = homes.read_export(path, passphrase)
+        url = export.relay_url if relay_url is None else homes.checked_relay_url(relay_url)
+        vault = homes.make_home_of_export(
+            home, export, new_passphrase, relay_url=url, now=clock.now(), cost=cost
+        )
+        with translate(), homes.closed_on_error(vault):
+            return cls(vault, clock)
 
     @staticmethod
     def wipe(home: Path) -> None:
@@ -283,19 +257,7 @@ class Device:
             ),
             links=self._links.export(),
         )
-        with translate():
-            sealed = seal_export(export.encode(), passphrase, rng=os.urandom, cost=cost)
-        try:
-            # A new file, readable by its owner alone; a file that is there already is left as it is.
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(sealed)
-                file.flush()
-                os.fsync(file.fileno())
-        except FileExistsError:
-            raise ExportTrouble(f"There is a file {path.name} already; it was left as it is.") from None
-        except OSError:
-            raise ExportTrouble(f"The file {path.name} cannot be written.") from None
+        homes.write_export(path, export, passphrase, cost=cost)
 
     @staticmethod
     def change_passphrase(home: Path, old: str, new: str, *, cost: Cost = DEVICE_COST) -> None:
@@ -794,19 +756,3 @@ class Device:
         record = self._record(line)
         own = DeviceCertificate.decode(self._engine.keys_of(record.line_id).certificate).identity_key
         return safety_number(own, record.peer_identity)
-
-
-def _relay_url(url: str) -> str:
-    try:
-        return normalise_relay_url(url)
-    except InvitationError:
-        raise BadRelayUrl from None
-
-
-@contextmanager
-def _closed_on_error(vault: VaultStore) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        vault.close()
-        raise
