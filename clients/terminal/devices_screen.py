@@ -57,7 +57,7 @@ class DevicesScreen(ModalScreen[DeviceWish | None]):
         with Card(classes="card"):
             yield Label("Your devices", classes="card-title")
             for number, device in enumerate(self._devices):
-                with Horizontal(classes="field"):
+                with Horizontal(classes="field of-device"):
                     yield Label(printable(_describe(device)), classes="device", markup=False)
                     if self._primary and not device.this_device and device.state is not DeviceState.REMOVED:
                         yield Button("Remove …", id=f"remove-{number}", variant="error")
@@ -142,5 +142,5 @@ def _describe(device: OwnDeviceSummary) -> str:
     if device.state is DeviceState.LINKED and not device.this_device:
         words += f"\nin {device.lines_joined} of {device.lines} lines"
         if device.heard_at is not None:
-            words += f", last heard {format_time(device.heard_at)}"
+            words += f"\nlast heard {format_time(device.heard_at)}"
     return words

@@ -67,7 +67,8 @@ class HomeScreen(Screen[None]):
         # Short, and those that must never be cut first: 80 columns hold all but the last, 100 all of them.
         key("f2", "app.crisis", "Help"),
         key("f8", "app.lock", "Lock"),
-        key("f3", "app.invitation", "Invite"),
+        key("f3", "invite", "Invite"),
+        key("f3", "connect", "Connect"),
         key("f4", "app.safety_number", "Number"),
         key("f5", "app.live_session", "Session"),
         key("f7", "acknowledge", "Noted"),
@@ -189,9 +190,25 @@ class HomeScreen(Screen[None]):
             self._selected = new
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Whether a key is offered: "Noted" only where there is something to note."""
+        """Whether a key is offered: "Noted" only where there is something to note, and F3 by the role."""
         del parameters
-        return action != "acknowledge" or self._alarmed
+        match action:
+            case "acknowledge":
+                return self._alarmed
+            case "invite":
+                return self._device.role is Role.THERAPIST
+            case "connect":
+                return self._device.role is Role.CLIENT
+            case _:
+                return True
+
+    async def action_invite(self) -> None:
+        """Make an invitation."""
+        await self.run_action("app.invitation")
+
+    async def action_connect(self) -> None:
+        """Accept an invitation."""
+        await self.run_action("app.invitation")
 
     async def action_acknowledge(self) -> None:
         """The person has read what the strip says; it is not shown for ever."""

@@ -667,6 +667,17 @@ def test_fixture_link_is_one_of_ours() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("role", "label"), [(Role.CLIENT, "Connect"), (Role.THERAPIST, "Invite")])
+async def test_f3_says_what_it_does_for_this_person(home: Path, role: Role, label: str) -> None:
+    make_vault(home, role)
+    async with running(home) as (app, _):
+        offered = [
+            bound.binding for bound in app.screen.active_bindings.values() if bound.binding.key == "f3"
+        ]
+        assert [binding.description for binding in offered] == [label]
+
+
+@pytest.mark.asyncio
 async def test_devices_are_shown_and_one_is_removed_after_a_question(home: Path) -> None:
     vault = make_vault(home, Role.CLIENT)
     vault.devices.append(own_device_summary("phone"))
