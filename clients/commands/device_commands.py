@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clients.commands.command import Command, online_codes
 from clients.commands.context import Context
-from clients.commands.times import format_time
+from clients.commands.device_words import device_words
 from clients.sdk.errors import AmanatError, ExitCode, UsageError
-from clients.sdk.model import DeviceState, OwnDeviceSummary
+from clients.sdk.model import OwnDeviceSummary
 
 if TYPE_CHECKING:
     from clients.sdk.device import Device
@@ -25,12 +25,6 @@ _SETTLE_SECONDS: Final = 20.0
 _WARNING: Final = (
     "Link only a device that you hold in your hands: it will read everything that is written from now on."
 )
-_STATE_WORDS: Final = {
-    DeviceState.PRIMARY: "first device",
-    DeviceState.LINKING: "being linked",
-    DeviceState.LINKED: "linked",
-    DeviceState.REMOVED: "removed",
-}
 
 
 def _link_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +115,7 @@ def _devices(context: Context, arguments: argparse.Namespace) -> int:
         context.print_json({"devices": [_as_json(summary) for summary in found]})
         return ExitCode.OK
     for summary in found:
-        context.print(_as_text(summary))
+        context.print(", ".join(device_words(summary)))
     return ExitCode.OK
 
 
@@ -154,19 +148,6 @@ def _remove(context: Context, arguments: argparse.Namespace) -> int:
     if trouble is not None and not gone:
         raise trouble
     return ExitCode.OK
-
-
-def _as_text(summary: OwnDeviceSummary) -> str:
-    parts = [f"{summary.name}{' (this one)' if summary.this_device else ''}: {_STATE_WORDS[summary.state]}"]
-    if summary.short_id:
-        parts.append(f"id {summary.short_id}")
-    if summary.state is DeviceState.LINKED and not summary.this_device:
-        parts.append(f"in {summary.lines_joined} of {summary.lines} lines")
-    if summary.linked_at is not None:
-        parts.append(f"since {format_time(summary.linked_at)}")
-    if summary.heard_at is not None:
-        parts.append(f"last heard {format_time(summary.heard_at)}")
-    return ", ".join(parts)
 
 
 def _as_json(summary: OwnDeviceSummary) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,17 +14,10 @@ from textual.containers import Horizontal
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
-from clients.commands.times import format_time
+from clients.commands.device_words import device_words
 from clients.sdk.model import DeviceState, OwnDeviceSummary
 from clients.terminal.dialogs import Card
 from clients.terminal.display import printable
-
-_STATE_WORDS: Final = {
-    DeviceState.PRIMARY: "first device",
-    DeviceState.LINKING: "being linked",
-    DeviceState.LINKED: "linked",
-    DeviceState.REMOVED: "removed",
-}
 
 
 class DeviceVerb(Enum):
@@ -58,7 +51,7 @@ class DevicesScreen(ModalScreen[DeviceWish | None]):
             yield Label("Your devices", classes="card-title")
             for number, device in enumerate(self._devices):
                 with Horizontal(classes="field of-device"):
-                    yield Label(printable(_describe(device)), classes="device", markup=False)
+                    yield Label(printable("\n".join(device_words(device))), classes="device", markup=False)
                     if self._primary and not device.this_device and device.state is not DeviceState.REMOVED:
                         yield Button("Remove …", id=f"remove-{number}", variant="error")
             if self._primary and len(self._devices) == 1:
@@ -133,14 +126,3 @@ class RemoveDeviceScreen(ModalScreen[bool]):
     def _pressed(self, event: Button.Pressed) -> None:
         event.stop()
         self.dismiss(event.button.id == "remove")
-
-
-def _describe(device: OwnDeviceSummary) -> str:
-    words = f"{device.name}{' (this one)' if device.this_device else ''}: {_STATE_WORDS[device.state]}"
-    if device.short_id:
-        words += f", id {device.short_id}"
-    if device.state is DeviceState.LINKED and not device.this_device:
-        words += f"\nin {device.lines_joined} of {device.lines} lines"
-        if device.heard_at is not None:
-            words += f"\nlast heard {format_time(device.heard_at)}"
-    return words

@@ -66,7 +66,7 @@ def test_devices_are_listed_and_removed(world: Any) -> None:
     vault = world.vault()
     vault.devices.append(own_device_summary("phone"))
     assert world.run("devices") == 0
-    assert "this device (this one): first device" in world.out
+    assert "this device: first device" in world.out
     assert "phone: linked, in 1 of 1 lines" in world.out
     assert [device["name"] for device in world.json("devices")["devices"]] == ["this device", "phone"]
     assert world.run("devices", "remove") == ExitCode.USAGE
