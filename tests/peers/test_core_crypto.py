@@ -17,6 +17,7 @@ from crypto.suites import suite
 from support.peer import Peer, PeerRefused
 from support.peer_circle import Circle, random_life
 from support.peer_core import CorePeer
+from support.peer_lives import life_in_steps
 from support.peer_ours import FullPeer
 from support.peer_ts import Bridge
 
@@ -50,29 +51,8 @@ class Maker:
 @some_at_length(1)
 @pytest.mark.parametrize(("creator", "other"), [(OURS, THEIRS), (THEIRS, OURS)])
 def test_a_life_in_steps(core: Bridge, code: int, creator: str, other: str) -> None:
-    """Create, add one, add several, update, remove the creator at index 0, re-add, remove from both sides."""
     make = Maker(core, code)
-    circle = Circle(make(creator))
-    assert circle.change(0, adds=[make(other)]) == [1]
-    circle.texts()
-    circle.change(1)
-    circle.change(0)
-    assert circle.change(1, adds=[make(creator), make(other), make(creator)]) == [2, 3, 4]
-    circle.texts()
-    circle.change(4)
-    circle.change(3, removes=[0])
-    circle.check_locked_out(circle.removed[-1])
-    circle.texts()
-    assert circle.change(1, adds=[make(creator)]) == [0]
-    circle.change(0, removes=[1, 3])
-    circle.texts()
-    assert circle.change(2, adds=[make(other), make(other)]) == [1, 3]
-    circle.change(3, removes=[4])
-    circle.texts()
-    circle.change(3, removes=[0, 1, 2])
-    assert list(circle.peers) == [3]
-    for removed in circle.removed:
-        circle.check_locked_out(removed)
+    life_in_steps(make, creator, other, in_one_commit=False)
 
 
 @some_at_length(1, 7)

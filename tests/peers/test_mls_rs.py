@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 import random
-from functools import partial
 
 import pytest
 
 from crypto.suites import suite
-from support.peer import Peer, PeerRefused
+from support.peer import Peer
 from support.peer_circle import Circle, random_life
+from support.peer_lives import life_in_steps, remove_every_index, texts_out_of_order_and_with_losses
 from support.peer_ours import FullPeer
 from support.peer_rs import RsPeer
 
@@ -55,30 +55,8 @@ class Maker:
 @PUBLIC_OR_NOT
 @BOTH_ROLES
 def test_a_life_in_steps(creator: str, other: str, public: bool) -> None:
-    """Create, add one, add several, update, remove the creator at index 0, re-add, remove from both sides."""
     make = Maker(public=public)
-    circle = Circle(make(creator))
-    assert circle.change(0, adds=[make(other)]) == [1]
-    circle.texts()
-    circle.change(1)
-    circle.change(0)
-    assert circle.change(1, adds=[make(creator), make(other), make(creator)]) == [2, 3, 4]
-    circle.texts()
-    circle.change(4)
-    circle.change(3, removes=[0])
-    circle.check_locked_out(circle.removed[-1])
-    circle.texts()
-    assert circle.change(1, adds=[make(creator)]) == [0]
-    circle.texts()
-    circle.change(0, removes=[1, 3])
-    circle.texts()
-    assert circle.change(2, adds=[make(other), make(other)]) == [1, 3]
-    circle.change(3, removes=[4])
-    circle.texts()
-    circle.change(3, removes=[0, 1, 2])
-    assert list(circle.peers) == [3]
-    for removed in circle.removed:
-        circle.check_locked_out(removed)
+    life_in_steps(make, creator, other, in_one_commit=False)
 
 
 @pytest.mark.parametrize(
@@ -92,18 +70,7 @@ def test_a_life_in_steps(creator: str, other: str, public: bool) -> None:
 def test_remove_every_index(size: int, path: bool) -> None:
     """Groups of 2 to 8: each leaf, 0 and the creator among them, is removed by either side and put back."""
     make = Maker(path=path)
-    kinds = ("full", "mls-rs")
-    for first in (0, 1):
-        circle = Circle(make(kinds[first]))
-        circle.change(0, adds=[make(kinds[(first + n) % 2]) for n in range(1, size)])
-        for victim in range(size):
-            committer = (victim + 1) % size
-            kind = circle.peers[victim].kind
-            circle.change(committer, removes=[victim])
-            circle.check_locked_out(circle.removed.pop())
-            inviter = (victim + 2) % size if size > 2 else committer
-            assert circle.admit(inviter, partial(make, kind)) == victim
-        circle.texts()
+    remove_every_index(make, ("full", "mls-rs"), size)
 
 
 @pytest.mark.parametrize("inviter", ["full", "mls-rs"])
@@ -121,19 +88,7 @@ def test_application_messages_out_of_order_and_with_losses() -> None:
     make = Maker(keep_skipped=10)
     circle = Circle(make("full"))
     circle.change(0, adds=[make("mls-rs"), make("full"), make("mls-rs")])
-    for sender in circle.peers:
-        sent = [circle.peers[sender].protect(b"text %d" % n, b"data") for n in range(9)]
-        for leaf, receiver in circle.peers.items():
-            if leaf == sender:
-                continue
-            for n in (2, 0, 6, 5, 1, 8):  # 3, 4 and 7 are lost
-                circle.check_text(receiver.process(sent[n], sender), sender, b"text %d" % n)
-            for replayed in (2, 6, 8):
-                with pytest.raises(PeerRefused):
-                    receiver.process(sent[replayed], sender)
-    circle.texts()
-    circle.change(1)
-    circle.texts()
+    texts_out_of_order_and_with_losses(circle)
 
 
 def life(seed: int, *, public: bool) -> None:

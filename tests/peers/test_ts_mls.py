@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import random
-from functools import partial
 
 import pytest
 
 from crypto.suites import suite
 from support.peer import Peer, PeerRefused
 from support.peer_circle import Circle, random_life
+from support.peer_lives import life_in_steps, remove_every_index, texts_out_of_order_and_with_losses
 from support.peer_ours import FullPeer, ProductPeer
 from support.peer_ts import Bridge, TsPeer
 
@@ -53,28 +53,8 @@ every_suite = pytest.mark.parametrize("code", SUITES, ids=hex)
 @every_suite
 @both_roles
 def test_a_life_in_steps(ts: Bridge, code: int, creator: str, other: str) -> None:
-    """Create, add one, add several, update, remove the creator at index 0, re-add, remove from both sides."""
     make = Maker(ts, code)
-    circle = Circle(make(creator))
-    assert circle.change(0, adds=[make(other)]) == [1]
-    circle.texts()
-    circle.change(1)
-    circle.change(0)
-    assert circle.change(1, adds=[make(creator), make(other), make(creator)]) == [2, 3, 4]
-    circle.texts()
-    circle.change(4)
-    circle.change(3, removes=[0])
-    circle.check_locked_out(circle.removed[-1])
-    circle.texts()
-    assert circle.change(1, adds=[make(creator)]) == [0]
-    circle.change(0, removes=[1, 3])
-    circle.texts()
-    assert circle.change(2, adds=[make(other), make(other)], removes=[4]) == [1, 3]
-    circle.texts()
-    circle.change(3, removes=[0, 1, 2])
-    assert list(circle.peers) == [3]
-    for removed in circle.removed:
-        circle.check_locked_out(removed)
+    life_in_steps(make, creator, other)
 
 
 @pytest.mark.parametrize(
@@ -88,18 +68,7 @@ def test_a_life_in_steps(ts: Bridge, code: int, creator: str, other: str) -> Non
 def test_remove_every_index(ts: Bridge, code: int, size: int) -> None:
     """Groups of 2 to 8: each leaf, 0 and the creator among them, is removed by either side and put back."""
     make = Maker(ts, code)
-    kinds = ("product", "ts-mls")
-    for first in (0, 1):
-        circle = Circle(make(kinds[first]))
-        circle.change(0, adds=[make(kinds[(first + n) % 2]) for n in range(1, size)])
-        for victim in range(size):
-            committer = (victim + 1) % size
-            kind = circle.peers[victim].kind
-            circle.change(committer, removes=[victim])
-            circle.check_locked_out(circle.removed.pop())
-            inviter = (victim + 2) % size if size > 2 else committer
-            assert circle.admit(inviter, partial(make, kind)) == victim
-        circle.texts()
+    remove_every_index(make, ("product", "ts-mls"), size)
 
 
 @every_suite
@@ -120,19 +89,7 @@ def test_application_messages_out_of_order_and_with_losses(ts: Bridge, code: int
     make = Maker(ts, code, keep_skipped=10)
     circle = Circle(make("product"))
     circle.change(0, adds=[make("ts-mls"), make("full"), make("ts-mls")])
-    for sender in circle.peers:
-        sent = [circle.peers[sender].protect(b"text %d" % n, b"data") for n in range(9)]
-        for leaf, receiver in circle.peers.items():
-            if leaf == sender:
-                continue
-            for n in (2, 0, 6, 5, 1, 8):  # 3, 4 and 7 are lost
-                circle.check_text(receiver.process(sent[n], sender), sender, b"text %d" % n)
-            for replayed in (2, 6, 8):
-                with pytest.raises(PeerRefused):
-                    receiver.process(sent[replayed], sender)
-    circle.texts()
-    circle.change(1)
-    circle.texts()
+    texts_out_of_order_and_with_losses(circle)
 
 
 @pytest.mark.parametrize("code", [1, 0xF002], ids=hex)
