@@ -10,10 +10,11 @@ from typing import Any, Final
 from clients.audit.model import Claim, Group
 
 FILE: Final = "claims.toml"
-_TEXTS: Final = ("sentence", "audience", "adversary", "how", "blind")
+_TEXTS: Final = ("sentence", "urdu", "audience", "adversary", "how", "blind")
 _OPTIONAL: Final = {
     "may_be_unchecked": str,
     "summary": bool,
+    "urdu_blind": str,
     "rules": list,
     "shows": list,
     "asvs": list,
@@ -36,7 +37,8 @@ def parse(text: str) -> tuple[Claim, ...]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ClaimsError(f"{FILE}: {error}") from None
-    claims = tuple(_claim(table) for table in document.get("claim", ()))
+    audiences = document.get("audiences", {})
+    claims = tuple(_claim(table, audiences) for table in document.get("claim", ()))
     seen: set[str] = set()
     for claim in claims:
         if claim.id in seen:
@@ -55,7 +57,7 @@ def load() -> tuple[Claim, ...]:
     return parse(files("clients.audit").joinpath(FILE).read_text(encoding="utf-8"))
 
 
-def _claim(table: dict[str, Any]) -> Claim:
+def _claim(table: dict[str, Any], audiences: dict[str, str]) -> Claim:
     name = str(table.get("id", "a claim without id"))
     if name.partition(".")[0] not in {group.value for group in Group}:
         raise ClaimsError(f"{name}: the id begins with no group")
@@ -69,8 +71,12 @@ def _claim(table: dict[str, Any]) -> Claim:
             raise ClaimsError(f"{name}: {key} is no key")
         if not isinstance(value, _OPTIONAL[key]):
             raise ClaimsError(f"{name}: {key} is of a wrong type")
+    if table["audience"] not in audiences:
+        raise ClaimsError(f"{name}: its audience has no name in Urdu")
+    if table.get("summary") and "urdu_blind" not in table:
+        raise ClaimsError(f"{name}: urdu_blind is missing, and the apps show it")
     lists: dict[str, Any] = {
         key: tuple(table[key]) for key in ("rules", "shows", "asvs", "hipaa", "gdpr") if key in table
     }
-    given: dict[str, Any] = {**table, **lists}
+    given: dict[str, Any] = {**table, **lists, "urdu_audience": audiences[table["audience"]]}
     return Claim(**given)

@@ -57,8 +57,12 @@ def claims_main(argv: Sequence[str] | None = None) -> int:
         prog="amanat claims", description="Every promise, how it is checked, and what the check cannot see."
     )
     parser.add_argument("--long", action="store_true", help="also how it is checked, and what remains unseen")
+    parser.add_argument("--urdu", action="store_true", help="the promises in Urdu")
     options = parser.parse_args(argv)
     for claim in load():
+        if options.urdu:
+            print(f"{claim.id}\n  {claim.urdu}\n  {claim.urdu_audience}")
+            continue
         print(f"{claim.id}\n  {claim.sentence}")
         if options.long:
             print(f"  against: {claim.adversary}; for: {claim.audience}")

@@ -46,12 +46,15 @@ class Claim:
     Attributes:
         id: `group.name`; stands in documents, reports and saboteurs.
         sentence: the promise as a layperson reads it.
+        urdu: the same in Urdu.
         audience: for whom it is made.
+        urdu_audience: the same in Urdu.
         adversary: about whom it is.
         how: how it is checked.
         blind: what the check cannot see.
         may_be_unchecked: why the verdict may be "could not be checked here"; empty where it may not.
         summary: whether the README and the apps show it.
+        urdu_blind: what the check cannot see, in Urdu, where the apps show it.
         rules: numbers of the protocol's rules that keep it.
         shows: sentences of the apps that make this promise, word for word.
         asvs, hipaa, gdpr: requirements of OWASP ASVS 5.0, 45 CFR 164.312 and the GDPR that it bears on.
@@ -59,12 +62,15 @@ class Claim:
 
     id: str
     sentence: str
+    urdu: str
     audience: str
+    urdu_audience: str
     adversary: str
     how: str
     blind: str
     may_be_unchecked: str = ""
     summary: bool = False
+    urdu_blind: str = ""
     rules: tuple[str, ...] = ()
     shows: tuple[str, ...] = ()
     asvs: tuple[str, ...] = ()

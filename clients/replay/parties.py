@@ -50,9 +50,9 @@ class Party:
                         pass
                 self.changed.notify_all()
 
-    async def wait_arrived(self, count: int) -> None:
-        """Wait until so many texts have arrived in all; TimeoutError after 60 seconds."""
-        async with asyncio.timeout(TURN_SECONDS), self.changed:
+    async def wait_arrived(self, count: int, seconds: float = TURN_SECONDS) -> None:
+        """Wait until so many texts have arrived in all; TimeoutError where they do not come in time."""
+        async with asyncio.timeout(seconds), self.changed:
             await self.changed.wait_for(lambda: len(self.arrived) >= count)
 
     async def wait_line(self) -> None:

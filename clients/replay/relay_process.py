@@ -14,11 +14,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from clients.sdk.errors import AmanatError
 
-START_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 30.0
 LISTENING: Final = "listening on "
 BLOCK_BYTES: Final = 4096
@@ -44,6 +43,9 @@ class Left:
 
 class RelayProcess:
     """`async with RelayProcess(folder) as relay`: `relay.url`, `relay.pid`, until the block ends."""
+
+    start_seconds: ClassVar[float] = 90.0
+    """In which it must listen."""
 
     def __init__(self, folder: Path, *, port: int = 0) -> None:
         self._folder = folder
@@ -83,12 +85,12 @@ class RelayProcess:
         """Start it and wait until it listens.
 
         Raises:
-            RelayFailed: It ended or said nothing within 90 seconds.
+            RelayFailed: It ended or said nothing in time.
         """
         self._process = self._spawn()
         line = ""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(self.start_seconds):
                 line = await asyncio.to_thread(self._first_line)
         if not line.startswith(LISTENING):
             await self.stop()

@@ -18,11 +18,20 @@ OPENING: Final = (
     "Each promise has a check that anybody can run (amanat audit). With each stands how it is checked, and "
     "what the check cannot see."
 )
-OPENING_URDU: Final = "ہر وعدے کی جانچ کوئی بھی خود کر سکتا ہے۔"
+OPENING_URDU: Final = (
+    "ہر وعدے کی ایک جانچ ہے جو کوئی بھی خود چلا سکتا ہے (amanat audit)۔ "
+    "ساتھ یہ بھی لکھا ہے کہ جانچ کیا نہیں دیکھ سکتی۔"
+)
 CLOSING: Final = (
     "These are the promises that matter most; `amanat claims --long` prints all. No promise covers what the "
     "other person does with what they read, or a device that somebody else controls."
 )
+CLOSING_URDU: Final = (
+    "یہ سب سے اہم وعدے ہیں؛ باقی سب amanat claims --urdu سے دیکھے جا سکتے ہیں۔ "
+    "کوئی وعدہ اس پر لاگو نہیں ہوتا کہ دوسرا شخص پڑھ کر کیا کرتا ہے، "
+    "یا ایسی ڈیوائس پر جو کسی اور کے قابو میں ہو۔"
+)
+NOT_SEEN_URDU: Final = "جانچ یہ نہیں دیکھ سکتی:"
 
 
 class PromisesScreen(ModalScreen[None]):
@@ -44,7 +53,13 @@ class PromisesScreen(ModalScreen[None]):
                     if claim.summary:
                         with Vertical(classes="promise"):
                             yield Static(claim.sentence, classes="promise-sentence", markup=False)
+                            yield Static(claim.urdu, classes="promise-sentence rtl", markup=False)
+                            for_whom = f"For {claim.audience}  ·  {claim.urdu_audience}"
+                            yield Static(for_whom, classes="faint", markup=False)
                             yield Static(f"Checked: {claim.how}", classes="faint", markup=False)
                             yield Static(f"Not seen: {claim.blind}", classes="faint", markup=False)
+                            not_seen = f"{NOT_SEEN_URDU} {claim.urdu_blind}"
+                            yield Static(not_seen, classes="faint rtl", markup=False)
                 yield Static(CLOSING, markup=False)
+                yield Static(CLOSING_URDU, classes="rtl", markup=False)
             yield Label("↑ ↓ scroll, Esc closes", classes="card-keys")

@@ -13,6 +13,7 @@ from clients.audit import shown
 from clients.audit.claims import ClaimsError, load, parse
 from clients.audit.live.judging import JUDGES
 from clients.audit.live.wire_probes import PROBES
+from clients.audit.main import claims_main
 from clients.audit.model import Group
 from clients.audit.registry import CHECKS
 from clients.audit.runner import register
@@ -26,6 +27,10 @@ APP_PROMISE = re.compile(
     re.IGNORECASE,
 )
 """Words by which a sentence of the apps promises something about secrecy."""
+LATIN = re.compile(r"[A-Za-z][A-Za-z-]*")
+LATIN_IN_URDU = {"SSD", "copy-on-write", "encrypted", "test"}
+ARABIC_NOT_URDU = set("يكىة")
+"""Letters of Arabic keyboards that Urdu writes otherwise: a search for the right word would not find it."""
 
 
 def _sentences(tree: ast.AST) -> Iterator[str]:
@@ -88,6 +93,25 @@ def test_both_names_are_one_file() -> None:
     assert (ROOT / "docs" / "claims.toml").resolve() == ROOT / "clients" / "audit" / "claims.toml"
 
 
+def test_every_claim_can_be_read_in_english_and_in_urdu() -> None:
+    claims = load()
+    assert len({claim.urdu for claim in claims}) == len(claims)
+    assert len({claim.urdu_audience for claim in claims}) == len({claim.audience for claim in claims})
+    for claim in claims:
+        assert claim.sentence.isascii()
+        for urdu in (claim.urdu, claim.urdu_blind) if claim.summary else (claim.urdu,):
+            assert urdu.endswith("۔"), claim.id
+            assert set(LATIN.findall(urdu)) <= LATIN_IN_URDU, claim.id
+            assert not set(urdu) & ARABIC_NOT_URDU, claim.id
+        assert not LATIN.search(claim.urdu_audience)
+
+
+def test_the_list_can_be_read_in_urdu(capsys: pytest.CaptureFixture[str]) -> None:
+    assert claims_main(["--urdu"]) == 0
+    told = capsys.readouterr().out
+    assert all(claim.urdu in told and claim.urdu_audience in told for claim in load())
+
+
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
@@ -95,6 +119,9 @@ def test_both_names_are_one_file() -> None:
         (lambda text: text + text[text.index("[[claim]]") :], "stands twice"),
         (lambda text: text.replace("summary = true", 'summary = "yes"', 1), "wrong type"),
         (lambda text: text.replace("summary = true", "colour = 1", 1), "no key"),
+        (lambda text: re.sub('\nurdu = ".*"', "", text, count=1), "urdu is missing"),
+        (lambda text: re.sub('\nurdu_blind = ".*"', "", text, count=1), "urdu_blind is missing"),
+        (lambda text: re.sub('\n"operators" = ".*"', "", text), "no name in Urdu"),
     ],
 )
 def test_a_damaged_list_is_refused(spoil: object, complaint: str) -> None:

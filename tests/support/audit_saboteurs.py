@@ -24,6 +24,8 @@ class Saboteur:
     make: Make
     also: frozenset[str] = frozenset()
     """Broken as well, in its own group and others: the same deed seen from elsewhere."""
+    hinders: frozenset[str] = frozenset()
+    """What cannot be checked beside this deed."""
 
     @property
     def group(self) -> Group:
@@ -39,12 +41,15 @@ def saboteur(
     *breaks: str,
     what: str,
     also: frozenset[str] = frozenset(),
+    hinders: frozenset[str] = frozenset(),
 ) -> Callable[[Make], Make]:
     """Register what makes a target."""
 
     def register(make: Make) -> Make:
         assert name not in SABOTEURS
-        SABOTEURS[name] = Saboteur(name=name, what=what, breaks=frozenset(breaks), make=make, also=also)
+        SABOTEURS[name] = Saboteur(
+            name=name, what=what, breaks=frozenset(breaks), make=make, also=also, hinders=hinders
+        )
         return make
 
     return register

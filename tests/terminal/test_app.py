@@ -326,13 +326,15 @@ async def test_quitting_closes_the_vault(home: Path) -> None:
 @pytest.mark.asyncio
 async def test_promises_stand_in_the_app_as_in_the_claims(home: Path) -> None:
     make_vault(home, Role.CLIENT)
-    async with running(home, unlock=False, size=(110, 250)) as (app, pilot):
+    async with running(home, unlock=False, size=(110, 400)) as (app, pilot):
         await pilot.press("f1")
         await rest(pilot)
         assert on(app, PromisesScreen)
         words = " ".join(shown(app.screen).replace("│", " ").split())
         for claim in load():
-            for part in (claim.sentence, claim.how, claim.blind) if claim.summary else ():
+            english = (claim.sentence, f"For {claim.audience}", claim.how, claim.blind)
+            urdu = (claim.urdu, claim.urdu_audience, claim.urdu_blind)
+            for part in (*english, *urdu) if claim.summary else ():
                 assert part in words
         await pilot.press("f1")
         await rest(pilot)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
-from urllib.parse import quote, quote_from_bytes
+from urllib.parse import quote_from_bytes
 
 from clients.replay.leaks import SHORTEST_BYTES, Kind, LeakSearch, Needle
 
@@ -17,7 +18,8 @@ LEAST_KINDS: Final = 4
 """Of byte values in a key: MLS knows a secret of zeros (RFC 9420 section 8.4), which stands everywhere."""
 SOUGHT_LETTERS: Final = 40
 """Of each text, in windows of 12 bytes; more would make the search long and find no more."""
-LEAST_STREAM_BYTES: Final = 24
+LEAST_STREAM_BYTES: Final = 12
+_DIGITS: Final = re.compile("%[0-9A-F]{2}")
 FIRST_LOOK_BYTES: Final = 512
 MOST_STREAM_BYTES: Final = 1 << 20
 
@@ -34,17 +36,36 @@ def text(letters: int = 60) -> str:
 def search_for(
     texts: Iterable[str], secret_values: Iterable[bytes] = (), identifiers: Iterable[bytes] = ()
 ) -> LeakSearch:
-    """A search for all of these: raw, hexadecimal, base64, UTF-16 and percent-encoded."""
+    """A search for all of these: raw, hexadecimal, base64, UTF-16 and percent-encoded.
+
+    UTF-16 of a key is that of its hexadecimal form: bytes as such have none.
+    """
     search = LeakSearch()
     for one in texts:
         search.add_text(0, one[:SOUGHT_LETTERS])
-        search.add_text(0, quote(one[:SOUGHT_LETTERS]))
+        for quoted in _percent(one[:SOUGHT_LETTERS].encode()):
+            search.add_text(0, quoted)
     for kind, values in ((Kind.SECRET, secret_values), (Kind.IDENTIFIER, identifiers)):
         for value in values:
-            if len(value) >= SHORTEST_BYTES and len(set(value)) >= LEAST_KINDS:
-                search.add(Needle(kind=kind, conversation=0, value=value))
-                search.add(Needle(kind=kind, conversation=0, value=quote_from_bytes(value, safe="").encode()))
+            if len(value) < SHORTEST_BYTES or len(set(value)) < LEAST_KINDS:
+                continue
+            for form in (value, *(quoted.encode() for quoted in _percent(value)), *_wide(value)):
+                search.add(Needle(kind=kind, conversation=0, value=form))
     return search
+
+
+def _percent(value: bytes) -> set[str]:
+    """Percent-encoded with large and with small digits (RFC 3986 section 2.1 holds them for the same)."""
+    large = quote_from_bytes(value, safe="")
+    return {large, _DIGITS.sub(lambda found: found[0].lower(), large)}
+
+
+def _wide(value: bytes) -> Iterator[bytes]:
+    """What a program that writes UTF-16 makes of it: of printable text, else of its hexadecimal form."""
+    printable = value.isascii() and value.decode("ascii").isprintable()
+    for form in (value.decode("ascii"),) if printable else (value.hex(), value.hex().upper()):
+        yield form.encode("utf-16-le")
+        yield form.encode("utf-16-be")
 
 
 def inflated(data: bytes) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 from clients.audit.live.judging import JUDGES, needs_of
 from clients.audit.live.relays import AuditedRelay
@@ -19,6 +20,10 @@ from clients.replay.disk import strace_works
 from clients.sdk.errors import AmanatError
 
 Say = Callable[[str], None]
+ATTEMPTS: Final = 2
+"""Of the two devices: whether they come to their end is no promise, and on a busy machine may be chance."""
+AGAIN_SECONDS: Final = 150.0
+"""Only a failure within these is tried again: an audit ends within ten minutes."""
 
 
 def run_live(target: Target, claims: Sequence[Claim], say: Say) -> list[Result]:
@@ -44,19 +49,23 @@ def _result(claim: Claim, finding: Finding, seconds: float) -> Result:
 
 def _scene(target: Target, folder: Path, names: list[str], say: Say) -> dict[str, tuple[Finding, float]]:
     begun = time.monotonic()
-    strace = strace_works()
-    needs = needs_of(names, strace=strace)
-    relay = AuditedRelay(folder / "watched", target, traced=needs.strace)
-    place = folder / "devices"
-    place.mkdir()
-    trouble = ""
+    needs = needs_of(names, strace=strace_works())
     seen: Observed | None = None
-    try:
-        seen = asyncio.run(play(target, place, relay, needs, say))
-    except* AmanatError as errors:
-        trouble = f"The devices of the audit could not do their work ({type(errors.exceptions[0]).__name__})."
-    except* TimeoutError:
-        trouble = "Something did not happen in time between the devices of the audit."
+    trouble = ""
+    for attempt in range(1, ATTEMPTS + 1):
+        place = folder / f"devices-{attempt}"
+        place.mkdir()
+        relay = AuditedRelay(folder / f"watched-{attempt}", target, traced=needs.strace)
+        try:
+            seen = asyncio.run(play(target, place, relay, needs, say))
+            break
+        except* AmanatError as errors:
+            trouble = f"The devices of the audit could not do their work. {_first(errors)}"
+        except* TimeoutError:
+            trouble = "Something did not happen in time between the devices of the audit."
+        if attempt == ATTEMPTS or time.monotonic() - begun > AGAIN_SECONDS:
+            break
+        say(f"live: {trouble} Once more, with new devices")
     seconds = (time.monotonic() - begun) / len(names)
     if seen is None:
         return {name: (unchecked(trouble), seconds) for name in names}
@@ -67,6 +76,14 @@ def _scene(target: Target, folder: Path, names: list[str], say: Say) -> dict[str
         finding = JUDGES[name](seen)
         findings[name] = (finding, seconds + time.monotonic() - began)
     return findings
+
+
+def _first(errors: ExceptionGroup[AmanatError]) -> str:
+    """What the first of them says."""
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first.sentence if isinstance(first, AmanatError) else ""
 
 
 def _probes(target: Target, folder: Path, names: list[str], say: Say) -> dict[str, tuple[Finding, float]]:

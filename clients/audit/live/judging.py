@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
 from clients.audit.host.checks import LOG_LINES
 from clients.audit.live.canaries import found_in, search_for
+from clients.audit.live.rhythm import settled
 from clients.audit.live.scene import Needs, Observed
-from clients.audit.model import Figure, Finding, broken, judge, unchecked
+from clients.audit.model import Figure, Finding, judge, unchecked
 from clients.replay.leaks import LeakSearch
 
 SIZES: Final = frozenset({16_384, 2_048})
 NO_STRACE: Final = "strace is not installed here, or may not trace."
 NO_MEMORY: Final = "The memory of other processes may not be read by this user."
-LEAST_RATE: Final = 0.7
-MOST_RATE: Final = 1.2
-MOST_DIFFERENCE: Final = 0.3
-"""Cells a second, for machines that are busy with something else; a cell per keystroke is far beyond."""
+BUSY: Final = "This machine was too busy with something else to tell the rhythm of the cells."
 
 
 def _private(seen: Observed) -> set[bytes]:
@@ -76,12 +74,12 @@ def files(seen: Observed) -> Finding:
 
 
 def log(seen: Observed) -> Finding:
-    """The relay's log: searched, and every line against its form."""
-    faults = [f"in the log: {fault}" for fault in found_in(_all(seen), seen.log)]
+    """The relay's log and standard output: searched, and every line against its form."""
+    faults = [f"in log or output: {fault}" for fault in found_in(_all(seen), seen.log)]
     told = [line for line in seen.log.decode(errors="replace").splitlines() if line.strip()]
     odd = sum(not any(form.fullmatch(line) for form in LOG_LINES) for line in told)
     if odd:
-        faults.append(f"{odd} lines of the log are none of the events")
+        faults.append(f"{odd} lines of log and output are none of the events")
     return judge(
         faults,
         "The relay's log tells nothing of anybody.",
@@ -187,36 +185,21 @@ def _with(found: Finding, *figures: Figure) -> Finding:
     return Finding(verdict=found.verdict, reason=found.reason, evidence=found.evidence, figures=figures)
 
 
-def _rate(times: list[float], window: tuple[float, float]) -> float:
-    """Cells a second, counted from the last one before the window to the first one behind it."""
-    begin = max((one for one in times if one <= window[0]), default=window[0])
-    end = min((one for one in times if one >= window[1]), default=window[1])
-    return sum(begin < one <= end for one in times) / max(0.001, end - begin)
-
-
 def constant_rate(seen: Observed) -> Finding:
     """Cells a second of each side, in quiet and in writing."""
-    sides = [times for times in seen.live_cells.values() if len(times) > 3]
-    if len(sides) < 2:
-        return broken("The session's cells could not be told apart by their connections.")
-    faults, evidence = [], []
-    for number, times in enumerate(sides, start=1):
-        quiet, writing = _rate(times, seen.quiet), _rate(times, seen.writing)
-        evidence.append(f"side {number}: {quiet:.2f} cells a second in quiet, {writing:.2f} while writing")
-        if not (LEAST_RATE <= quiet <= MOST_RATE and LEAST_RATE <= writing <= MOST_RATE):
-            faults.append(f"side {number} does not send one cell a second")
-        elif abs(quiet - writing) > MOST_DIFFERENCE:
-            faults.append(f"side {number} sends otherwise while it writes")
+    counted = seen.rhythms[-1]
+    if not settled(seen.rhythms, disturbed=seen.disturbed):
+        return unchecked(BUSY, *counted.faults, *counted.evidence)
     found = judge(
-        faults,
+        counted.faults,
         "Each side sent one cell a second, whether anybody wrote or not.",
         "The rhythm of the cells tells who writes.",
-        *evidence,
+        *counted.evidence,
     )
-    return _with(found, _rhythm(seen, sides), _without_cover(seen))
+    return _with(found, _rhythm(seen, counted.sides), _without_cover(seen))
 
 
-def _rhythm(seen: Observed, sides: list[list[float]]) -> Figure:
+def _rhythm(seen: Observed, sides: Sequence[list[float]]) -> Figure:
     begun = seen.quiet[0]
     series = {
         f"side {number}": tuple(

@@ -4,8 +4,8 @@
     {"send": text}   {"arrived": count}   {"settle": true}   {"session": {"front": ..., "options": {...}}}
     {"end": true}   {"values": true}   {"close": true}
 
-Each is answered by one line. In a live session this process must never hold a text: those go between the
-session's own process and the audit, over a socket.
+Each is answered by one line, `{"failed": kind}` where it could not be carried out. In a live session this
+process must never hold a text: those go between the session's own process and the audit, over a socket.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from typing import Any, Final
 from clients.replay import recorder
 from clients.replay.parties import Party
 from clients.sdk.device import Device
+from clients.sdk.errors import AmanatError
 from clients.sdk.hardening import harden
 from clients.sdk.model import Role
 from clients.sdk.session.handle import SessionHandle
 from keys.passphrase import TEST_COST
 
 TIME_SCALE: Final = 20.0
-ESTABLISH_SECONDS: Final = 120.0
-END_SECONDS: Final = 60.0
+ESTABLISH_SECONDS: Final = 240.0
+END_SECONDS: Final = 240.0
+ARRIVED_SECONDS: Final = 240.0
+SETTLE_SECONDS: Final = 240.0
+"""Less than the audit waits for an answer. What these are for takes seconds on a quiet machine."""
 
 
 class Actor:
@@ -89,12 +93,12 @@ class Actor:
 
     async def arrived(self, count: int) -> dict[str, Any]:
         """Wait for texts."""
-        await self.party.wait_arrived(count)
+        await self.party.wait_arrived(count, ARRIVED_SECONDS)
         return {"texts": self.party.arrived}
 
     async def settle(self, _: object) -> dict[str, Any]:
         """Until nothing waits to be sent."""
-        await self.party.device.settle(60.0)
+        await self.party.device.settle(SETTLE_SECONDS)
         return {}
 
     async def session(self, told: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +144,10 @@ async def obey() -> None:
             ((name, told),) = json.loads(line).items()
             if name == "close":
                 break
-            answer = await orders[name](told)
+            try:
+                answer = await orders[name](told)
+            except (AmanatError, TimeoutError) as error:
+                answer = {"failed": type(error).__name__}
             print(json.dumps(answer), flush=True)
     finally:
         await actor.close()

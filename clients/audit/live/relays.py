@@ -10,8 +10,9 @@ import subprocess
 import time
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+from clients.audit.live.patience import Patience
 from clients.audit.target import Target
 from clients.replay.disk import CALL, NO_FILE, TARGET, WRITING
 from clients.replay.relay_process import CONFIGURATION, STOP_SECONDS, RelayFailed, RelayProcess
@@ -21,6 +22,7 @@ STRING_BYTES: Final = 70_000
 CORES_ALLOWED: Final = ("/bin/sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$0" "$@"')
 """The relay must forbid cores itself: from outside they are allowed."""
 LOOK_SECONDS: Final = 0.25
+READY_SECONDS: Final = 0.05
 STILL_SECONDS: Final = 1.0
 DROPPED: Final = frozenset({"listen", "store", "operator", "tls"})
 """Sections of the audited relay's settings that say where it is, and not how it behaves."""
@@ -58,6 +60,8 @@ def _toml(value: object) -> str:
 class AuditedRelay(RelayProcess):
     """A relay as the target starts one; with `traced`, every byte that it writes to a file is kept."""
 
+    start_seconds: ClassVar[float] = 240.0
+
     def __init__(self, folder: Path, target: Target, *, traced: bool = False) -> None:
         super().__init__(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +69,9 @@ class AuditedRelay(RelayProcess):
         self._place = folder
         self._traced = traced
         self.trace = folder.parent / f"{folder.name}.strace"
+        self.output = folder.parent / f"{folder.name}.out"
+        """Its standard output, from all its starts."""
+        self._output_read = 0
         self.config.write_text(configuration(target), encoding="utf-8")
 
     def _command(self) -> list[str]:
@@ -77,7 +84,8 @@ class AuditedRelay(RelayProcess):
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         environment["PYTHONPATH"] = str(self._target.tree)
-        with self.log.open("a") as log:
+        self._output_read = _size(self.output)
+        with self.log.open("a") as log, self.output.open("a") as output:
             return subprocess.Popen(
                 [
                     *CORES_ALLOWED,
@@ -87,12 +95,24 @@ class AuditedRelay(RelayProcess):
                     str(self._port),
                 ],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=log,
                 text=True,
                 env=environment,
                 cwd=self._place,
             )
+
+    def _first_line(self) -> str:
+        """Of this start. The output is a file, so that all of it can be searched."""
+        process = self._process
+        while process is not None:
+            ended = process.poll() is not None
+            line, end, _ = self.output.read_bytes()[self._output_read :].partition(b"\n")
+            if end or ended:
+                return line.decode(errors="replace")
+            time.sleep(READY_SECONDS)
+            process = self._process
+        return ""
 
     @property
     def relay_pid(self) -> int:
@@ -143,12 +163,11 @@ class AuditedRelay(RelayProcess):
                 await asyncio.to_thread(self._process.wait, STOP_SECONDS)
         return await super().stop()
 
-    async def wait_erased(self, timeout_seconds: float) -> bool:
+    async def wait_erased(self, patience: Patience) -> bool:
         """Wait until no write-ahead log holds anything for a second (H1); False if that does not happen."""
-        until = time.monotonic() + timeout_seconds
         since = time.monotonic()
         while time.monotonic() - since < STILL_SECONDS:
-            if time.monotonic() > until:
+            if patience.over:
                 return False
             await asyncio.sleep(LOOK_SECONDS)
             if any(_size(path) for path in self.store.glob("*-wal")):

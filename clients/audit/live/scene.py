@@ -20,7 +20,9 @@ from chatserver.wire.frames import Deposit, decode_client
 from chatserver.wire.limits import ChannelClass
 from clients.audit.live import canaries
 from clients.audit.live.memory import MemoryClosed, read
+from clients.audit.live.patience import Patience, busy
 from clients.audit.live.relays import AuditedRelay
+from clients.audit.live.rhythm import Rhythm, rhythm, settled
 from clients.audit.store.randomness import entropy
 from clients.audit.target import Target
 from clients.replay.capture import Capture, MessageReader, Part, RecordingFront
@@ -30,14 +32,23 @@ from clients.replay.relay_process import RelayFailed
 from clients.sdk.model import Role
 from crypto.codec import CodecError
 
-ANSWER_SECONDS: Final = 150.0
-CONNECTED_SECONDS: Final = 120.0
+ANSWER_SECONDS: Final = 300.0
+CONNECTED_SECONDS: Final = 240.0
+"""What comes within seconds on a quiet machine: nobody waits so long where nothing is wrong."""
+CHILDREN_SECONDS: Final = 5.0
+"""In which the processes of a session that has ended must be gone."""
 SEED_BYTES: Final = 32
 LINE_BYTES: Final = 1 << 24
 QUIET_SECONDS: Final = 8.0
 """Of a session, without and with writing: a side whose rhythm follows the typing differs by half."""
+COUNTED_AT_MOST: Final = 3
+"""Times, where the machine was too busy for the rhythm to be told."""
+HELD_UP_SECONDS: Final = 0.5
+"""By which the audit itself was late: so may the devices have been."""
+BUSY: Final = 1.5
+"""Times more work than processors, from which on a rhythm is not believed to be the devices' own."""
 ERASED_SECONDS: Final = 15.0
-"""In which the relay must have erased what was fetched: H1 says 5, on a machine that is not busy."""
+"""In which the relay must have erased what was fetched: H1 says 5. Longer where the machine is busy."""
 LENGTHS: Final = (60, 1_500, 60)
 """Letters of what is said in the session, by both."""
 LOOK_SECONDS: Final = 0.5
@@ -73,6 +84,10 @@ class Observed:
     """Size of a sealed cell → bits of entropy per byte → cells, of all that passed."""
     quiet: tuple[float, float] = (0.0, 0.0)
     writing: tuple[float, float] = (0.0, 0.0)
+    rhythms: list[Rhythm] = field(default_factory=list)
+    """What was counted over these two spans, and before, where the machine was too busy."""
+    disturbed: bool = False
+    """Whether something else kept the processors from the devices while cells were counted."""
     line_texts: list[str] = field(default_factory=list, repr=False)
     session_texts: list[str] = field(default_factory=list, repr=False)
     names: list[str] = field(default_factory=list, repr=False)
@@ -83,6 +98,7 @@ class Observed:
     """By the relay to files; None where strace could not be used."""
     written_in_session: dict[str, bytes] | None = field(default=None, repr=False)
     log: bytes = field(default=b"", repr=False)
+    """The relay's log and its standard output."""
     relay_memory: bytes | None = field(default=None, repr=False)
     parents_memory: list[bytes | None] = field(default_factory=list, repr=False)
     children_left: int = 0
@@ -154,7 +170,7 @@ class PartyProcess:
         """Give an order and wait for its answer.
 
         Raises:
-            RelayFailed: the device's process has ended.
+            RelayFailed: the device could not do it, or its process has ended.
             TimeoutError: no answer.
         """
         if self._process.stdin is None or self._process.stdout is None:
@@ -165,6 +181,8 @@ class PartyProcess:
         if not line:
             raise RelayFailed(f"A device of the audit ended at the order {name}.")
         answer: dict[str, Any] = json.loads(line)
+        if (failed := answer.get("failed")) is not None:
+            raise RelayFailed(f"A device of the audit could not carry out the order {name} ({failed}).")
         return answer
 
     async def close(self) -> None:
@@ -254,7 +272,7 @@ async def play(
         seen.identifiers |= stage.identifiers
         growing.cancel()
         await asyncio.gather(*(one.close() for one in parties.values()))
-    seen.log = relay.log.read_bytes()
+    seen.log = relay.log.read_bytes() + relay.output.read_bytes()
     if needs.strace:
         seen.written = relay.written()
     seen.homes = {
@@ -268,12 +286,12 @@ async def play(
 
 async def _erasure(relay: AuditedRelay, seen: Observed) -> None:
     """Look into the relay's files until nothing of any cell is in them, or the time is over."""
-    begun = time.monotonic()
+    patience = Patience(ERASED_SECONDS)
     while True:
         seen.files_after = {path.name: path.read_bytes() for path in relay.files()}
-        seen.erased_after = time.monotonic() - begun
+        seen.erased_after = patience.waited
         left = any(piece in content for content in seen.files_after.values() for piece in seen.stored_pieces)
-        if not left or seen.erased_after > ERASED_SECONDS:
+        if not left or patience.over:
             return
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -321,19 +339,14 @@ async def _session(
         await seat.wait(connected=True, seconds=CONNECTED_SECONDS)
     for one in parties.values():
         await one.do("settle")
-    begun = time.monotonic()
-    if needs.rate or needs.strace:
-        say("live: seconds without a word")
-        waiting = [asyncio.sleep(QUIET_SECONDS)] if needs.rate else []
-        await asyncio.gather(*waiting, *([relay.wait_erased(ERASED_SECONDS)] if needs.strace else []))
-    seen.quiet = begun, time.monotonic()
-    start = relay.record_bytes()
-    say("live: seconds of writing")
-    begun = time.monotonic()
-    await _speak(seats, seen, much=needs.rate)
-    if needs.rate and (left := QUIET_SECONDS - (time.monotonic() - begun)) > 0:
-        await asyncio.sleep(left)
-    seen.writing = begun, time.monotonic()
+    start = await _quiet(relay, needs, seen, say)
+    await _writing(seats, needs, seen, say)
+    while needs.rate and not settled(seen.rhythms, disturbed=seen.disturbed):
+        if len(seen.rhythms) == COUNTED_AT_MOST:
+            break
+        say("live: the machine is busy with something else; the cells are counted once more")
+        await _quiet(relay, needs, seen, say)
+        await _writing(seats, needs, seen, say)
     if needs.strace:
         seen.written_in_session = relay.written(start, relay.record_bytes())
     seats[Role.THERAPIST].say(end=True)
@@ -341,13 +354,58 @@ async def _session(
         await seat.wait(ended=True, seconds=CONNECTED_SECONDS)
     for one in parties.values():
         await one.do("end")
-    seen.children_left = sum(_is_there(seat.pid) for seat in seats.values())
+    seen.children_left = await _children_left([seat.pid for seat in seats.values()])
     if needs.memory:
         seen.parents_memory = [_memory(one.pid) for one in parties.values()]
 
 
+async def _quiet(relay: AuditedRelay, needs: Needs, seen: Observed, say: Callable[[str], None]) -> int:
+    """Seconds in which nobody writes; returns how long strace's record is at their end."""
+    begun = time.monotonic()
+    seen.disturbed = False
+    if needs.rate or needs.strace:
+        say("live: seconds without a word")
+        async with _watched(seen):
+            waiting = [asyncio.sleep(QUIET_SECONDS)] if needs.rate else []
+            erased = [relay.wait_erased(Patience(ERASED_SECONDS))] if needs.strace else []
+            await asyncio.gather(*waiting, *erased)
+    seen.quiet = begun, time.monotonic()
+    return relay.record_bytes()
+
+
+async def _writing(seats: dict[Role, Seat], needs: Needs, seen: Observed, say: Callable[[str], None]) -> None:
+    """Seconds in which both write."""
+    say("live: seconds of writing")
+    begun = time.monotonic()
+    async with _watched(seen):
+        await _speak(seats, seen, much=needs.rate)
+        if needs.rate and (left := QUIET_SECONDS - (time.monotonic() - begun)) > 0:
+            await asyncio.sleep(left)
+    seen.writing = begun, time.monotonic()
+    seen.rhythms.append(rhythm(seen.live_cells.values(), seen.quiet, seen.writing))
+
+
+@asynccontextmanager
+async def _watched(seen: Observed) -> AsyncIterator[None]:
+    """Note whether the machine is busy with something else during the block."""
+
+    async def watch() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(LOOK_SECONDS)
+            late = time.monotonic() - before - LOOK_SECONDS
+            if late > HELD_UP_SECONDS or busy() > BUSY:
+                seen.disturbed = True
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
 async def _speak(seats: dict[Role, Seat], seen: Observed, *, much: bool) -> None:
-    due = dict.fromkeys(Role, 0)
+    due = {role: len(seats[role].arrived) for role in Role}
     for letters in LENGTHS if much else LENGTHS[:1]:
         for role in Role:
             text = canaries.text(letters)
@@ -363,6 +421,16 @@ def _signs_for(value: bytes, public_keys: set[bytes]) -> bool:
     if len(value) != SEED_BYTES:
         return False
     return Ed25519PrivateKey.from_private_bytes(value).public_key().public_bytes_raw() in public_keys
+
+
+async def _children_left(pids: list[int]) -> int:
+    """How many of a session's processes are there when its end has been waited for."""
+    patience = Patience(CHILDREN_SECONDS)
+    while True:
+        left = sum(_is_there(pid) for pid in pids)
+        if not left or patience.over:
+            return left
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _is_there(pid: int) -> bool:

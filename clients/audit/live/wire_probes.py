@@ -21,11 +21,13 @@ from websockets.exceptions import WebSocketException
 from chatserver.wire import frames as f
 from chatserver.wire.errors import ErrorCode
 from chatserver.wire.limits import ChannelClass
+from clients.audit.live.patience import Patience
 from clients.audit.live.relays import AuditedRelay
 from clients.audit.live.wire_client import Place, WireClient
 from clients.audit.model import Finding, broken, holds, judge, unchecked
 
-PATIENCE_SECONDS: Final = 5.0
+CELL_SECONDS: Final = 5.0
+"""In which a cell that is there comes, after the relay has answered that its reader is attached."""
 Steps = Generator[None, int, Finding]
 
 
@@ -65,7 +67,7 @@ def own_slot(relay: AuditedRelay) -> Finding:
         kept = (
             isinstance(again, f.Attached)
             and again.acked == 0
-            and third.hears_cell(again.handle, 1, PATIENCE_SECONDS)
+            and third.hears_cell(again.handle, 1, Patience(CELL_SECONDS))
         )
     return judge(
         [] if kept else ["the other reader did not get its cell"],
@@ -156,7 +158,9 @@ def _survives(relay: AuditedRelay, *, live_too: bool, good: str) -> Steps:
     faults = []
     with WireClient(relay.url) as client:
         again = client.attach(stored, token)
-        if not isinstance(again, f.Attached) or not client.hears_cell(again.handle, 1, PATIENCE_SECONDS):
+        if not isinstance(again, f.Attached) or not client.hears_cell(
+            again.handle, 1, Patience(CELL_SECONDS)
+        ):
             faults.append("a cell that was answered as stored is lost")
         if live_too:
             anew = client.attach(live, token)

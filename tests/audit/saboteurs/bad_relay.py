@@ -143,6 +143,14 @@ def chatty_log() -> None:
     _decoding(lambda data: _complain(f"frame {data[:64].hex()}"))
 
 
+def printed_frames() -> None:
+    def show(data: bytes) -> None:
+        sys.stdout.write(f"frame {data[:64].hex()}\n")
+        sys.stdout.flush()
+
+    _decoding(show)
+
+
 def noted_frames() -> None:
     def note(data: bytes) -> None:
         _append("frames.bin", data[:64])

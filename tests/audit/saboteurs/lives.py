@@ -73,6 +73,13 @@ _register(
     frozenset({"live.files", "live.session-writes-nothing"}),
 )
 _register(
+    "printing-relay",
+    "live.log",
+    "a relay that prints frames to its standard output",
+    Target(relay=_relay("printed_frames")),
+    frozenset({"live.files", "live.session-writes-nothing"}),
+)
+_register(
     "live-on-disk",
     "live.session-writes-nothing",
     "live cells written to disk",
