@@ -78,14 +78,24 @@ def compare(one: Path, other: Path) -> int:
     print("NOT the same: " + ", ".join(differences(one, other) or ["order or times of members"]), flush=True)
     if shutil.which("diffoscope") is not None:
         subprocess.run(["diffoscope", str(one), str(other)], check=False)
+    else:
+        print("diffoscope (apt-get install diffoscope-minimal) would show how")
     return 1
+
+
+def _wheel(name: str) -> Path:
+    """A wheel that is there."""
+    path = Path(name)
+    if not zipfile.is_zipfile(path):
+        raise argparse.ArgumentTypeError(f"there is no wheel {name}")
+    return path
 
 
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description="Builds the wheel twice and compares.")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="put the first wheel there")
-    parser.add_argument("--against", type=Path, metavar="WHEEL", help="compare with this one instead")
+    parser.add_argument("--against", type=_wheel, metavar="WHEEL", help="compare with this one instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -98,6 +108,7 @@ def main() -> int:
             ]
         ]
         if options.keep is not None:
+            options.keep.mkdir(parents=True, exist_ok=True)
             shutil.copy(wheels[0], options.keep)
         return compare(wheels[0], options.against or wheels[1])
 

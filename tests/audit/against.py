@@ -6,7 +6,8 @@ Prints one line of JSON for each: {"name": ..., "right": true, "broken": [claims
 "seconds": n}, and ends with 1 where a saboteur broke something else than it declares, or something could not
 be checked that must be (`may_be_unchecked`, and what the saboteur declares to hinder). Live audits wait most
 of their time, so many of them fit on one processor. Coverage is not measured here: it would double the cost.
-Where live claims could not be checked (a machine too busy for the devices), it is tried again, twice at most.
+What is wrong is run once more after all others and alone, and standard error says so: other work may have
+kept the devices from theirs.
 
 With --log the lines are kept in a file too, and a saboteur that is right there already is not run again: so
 all groups against all saboteurs can be stopped and gone on with.
@@ -22,7 +23,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,8 +41,6 @@ from clients.audit.store.snapshot import forget  # noqa: E402
 from clients.audit.target import Target  # noqa: E402
 from support.audit_saboteurs import SABOTEURS, Saboteur  # noqa: E402
 
-TOO_BUSY = 75
-MOST_ATTEMPTS = 3
 HONEST = "honest"
 """No saboteur: nothing may be broken."""
 
@@ -166,32 +164,30 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(names: Sequence[str], options: argparse.Namespace) -> int:
-    """How many were not right."""
+def _pass(names: Sequence[str], options: argparse.Namespace, *, at_once: int, last: bool) -> list[str]:
+    """Run these; tells of those that are right, in the last pass of all. Returns those that are wrong."""
     waiting = list(names)
     running: dict[int, str] = {}
-    attempts: Counter[str] = Counter()
-    bad = 0
+    wrong: list[str] = []
     while waiting or running:
-        while waiting and len(running) < options.at_once:
+        while waiting and len(running) < at_once:
             name = waiting.pop(0)
-            attempts[name] += 1
             if pid := os.fork():
                 running[pid] = name
                 continue
             told = judged(name, everything=options.all)
-            starved = any(one.startswith("live.") for one in told["unchecked"])
-            if not told["right"] and starved and attempts[name] < MOST_ATTEMPTS:
-                os._exit(TOO_BUSY)
-            _keep(options.log, json.dumps(told) + "\n")
+            line = json.dumps(told) + "\n"
+            if told["right"] or last:
+                _keep(options.log, line)
+            else:
+                sys.stderr.write(f"once more, alone: {line}")
+                sys.stderr.flush()
             os._exit(0 if told["right"] else 1)
         pid, status = os.wait()
         name = running.pop(pid)
-        if os.waitstatus_to_exitcode(status) == TOO_BUSY:
-            waiting.append(name)
-        else:
-            bad += status != 0
-    return bad
+        if status:
+            wrong.append(name)
+    return wrong
 
 
 def _main(argv: Sequence[str]) -> int:
@@ -204,7 +200,9 @@ def _main(argv: Sequence[str]) -> int:
         del os.environ[name]
     live = [name for name, one in SABOTEURS.items() if options.all or one.group is Group.LIVE]
     done = _seen_right(options.log)
-    return 1 if _run([name for name in options.names or live if name not in done], options) else 0
+    names = [name for name in options.names or live if name not in done]
+    wrong = _pass(names, options, at_once=options.at_once, last=False)
+    return 1 if _pass(wrong, options, at_once=1, last=True) else 0
 
 
 if __name__ == "__main__":

@@ -38,3 +38,21 @@ def test_a_planted_difference_is_shown(
     assert rebuild.compare(one, other) == 1
     assert "NOT the same: chatserver/relay.py" in capsys.readouterr().out
     assert shown == [["diffoscope", str(one), str(other)]]
+
+
+def test_a_wheel_is_kept_in_a_new_folder_and_one_that_is_missing_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = wheel(tmp_path / "amanat.whl", "a = 1\n")
+    monkeypatch.setattr(rebuild, "copy_of_source", lambda folder: folder)
+    monkeypatch.setattr(rebuild, "build", lambda *_, **__: built)
+    monkeypatch.setattr(sys, "argv", ["rebuild.py", "--keep", str(tmp_path / "new" / "folder")])
+    assert rebuild.main() == 0
+    kept = tmp_path / "new" / "folder" / "amanat.whl"
+    assert kept.read_bytes() == built.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["rebuild.py", "--against", str(kept)])
+    assert rebuild.main() == 0
+    monkeypatch.setattr(sys, "argv", ["rebuild.py", "--against", str(tmp_path / "none.whl")])
+    with pytest.raises(SystemExit):
+        rebuild.main()
+    assert "there is no wheel" in capsys.readouterr().err

@@ -16,6 +16,10 @@ from clients.replay.leaks import LeakSearch
 SIZES: Final = frozenset({16_384, 2_048})
 NO_STRACE: Final = "strace is not installed here, or may not trace."
 NO_MEMORY: Final = "The memory of other processes may not be read by this user."
+NOTHING: Final = (
+    "There was nothing to look at: the devices or the relay left no trace where they must."
+)
+"""A search of nothing finds nothing, and must not pass for a promise that holds."""
 BUSY: Final = "This machine was too busy with something else to tell the rhythm of the cells."
 
 
@@ -37,6 +41,11 @@ def _all(seen: Observed) -> LeakSearch:
     return seen.search
 
 
+def _marked(seen: Observed) -> bool:
+    """Whether texts and keys are known that could be found."""
+    return bool(seen.line_texts and seen.secrets)
+
+
 def _sought(seen: Observed) -> str:
     return (
         f"searched for {len(seen.line_texts) + len(seen.session_texts)} texts, {len(seen.secrets)} keys and "
@@ -47,6 +56,8 @@ def _sought(seen: Observed) -> str:
 def traffic(seen: Observed) -> Finding:
     """All frames of both directions."""
     data = bytes(seen.capture.data)
+    if not data or not _marked(seen):
+        return unchecked(NOTHING)
     faults = found_in(_all(seen), data, but=seen.capture.address_secrets)
     if seen.capture.unreadable:
         faults.append(f"{seen.capture.unreadable} messages that are no frames of the protocol")
@@ -64,6 +75,8 @@ def files(seen: Observed) -> Finding:
     if seen.written is None:
         return unchecked(NO_STRACE)
     data = b"".join(seen.written.values())
+    if not data or not _marked(seen):
+        return unchecked(NOTHING)
     return judge(
         [f"in a file: {fault}" for fault in found_in(_all(seen), data)],
         "The relay wrote nothing of texts, keys and clients' identifiers to any file.",
@@ -77,6 +90,8 @@ def log(seen: Observed) -> Finding:
     """The relay's log and standard output: searched, and every line against its form."""
     faults = [f"in log or output: {fault}" for fault in found_in(_all(seen), seen.log)]
     told = [line for line in seen.log.decode(errors="replace").splitlines() if line.strip()]
+    if not told or not _marked(seen):
+        return unchecked(NOTHING)
     odd = sum(not any(form.fullmatch(line) for form in LOG_LINES) for line in told)
     if odd:
         faults.append(f"{odd} lines of log and output are none of the events")
@@ -92,6 +107,8 @@ def memory(seen: Observed) -> Finding:
     """The running relay's memory."""
     if seen.relay_memory is None:
         return unchecked(NO_MEMORY)
+    if not _marked(seen):
+        return unchecked(NOTHING)
     faults = found_in(_all(seen), seen.relay_memory, but=seen.capture.address_secrets)
     return judge(
         [f"in the relay's memory: {fault}" for fault in faults],
@@ -107,6 +124,8 @@ def session_gone(seen: Observed) -> Finding:
     read = [memory for memory in seen.parents_memory if memory is not None]
     if len(read) < 2:
         return unchecked(NO_MEMORY)
+    if not seen.session_texts or not seen.session_secrets:
+        return unchecked(NOTHING)
     search = search_for(seen.session_texts, seen.session_secrets)
     faults = sorted({f"in a device's memory: {fault}" for one in read for fault in found_in(search, one)})
     if seen.children_left:
@@ -122,6 +141,8 @@ def session_gone(seen: Observed) -> Finding:
 
 def vault_sealed(seen: Observed) -> Finding:
     """All files of both devices."""
+    if not seen.homes or not _marked(seen):
+        return unchecked(NOTHING)
     faults = sorted({fault for content in seen.homes.values() for fault in found_in(_all(seen), content)})
     return judge(
         [f"in a file of a device: {fault}" for fault in faults],
@@ -135,6 +156,8 @@ def session_writes_nothing(seen: Observed) -> Finding:
     """Writes to files during the session."""
     if seen.written_in_session is None:
         return unchecked(NO_STRACE)
+    if not seen.live_cells:
+        return unchecked(NOTHING)
     written = {name: len(data) for name, data in seen.written_in_session.items() if data}
     return judge(
         [f"{size:,} bytes to a file" for size in written.values()],
@@ -158,6 +181,8 @@ def cell_size(seen: Observed) -> Finding:
     faults = [f"{count} cells of another size" for size, count in sizes.items() if size not in SIZES]
     if seen.capture.unreadable:
         faults.append(f"{seen.capture.unreadable} messages of an unknown form and size")
+    if not sizes and not faults:
+        return unchecked(NOTHING)
     found = judge(
         faults,
         "Every sealed cell had one of two sizes.",
@@ -187,6 +212,8 @@ def _with(found: Finding, *figures: Figure) -> Finding:
 
 def constant_rate(seen: Observed) -> Finding:
     """Cells a second of each side, in quiet and in writing."""
+    if not seen.rhythms:
+        return unchecked(NOTHING)
     counted = seen.rhythms[-1]
     if not settled(seen.rhythms, disturbed=seen.disturbed):
         return unchecked(BUSY, *counted.faults, *counted.evidence)
@@ -239,6 +266,8 @@ def _without_cover(seen: Observed) -> Figure:
 
 def deleted(seen: Observed) -> Finding:
     """The relay's files after all was fetched, searched for pieces of the sealed cells themselves."""
+    if not seen.stored_pieces or not seen.files_after:
+        return unchecked(NOTHING)
     growth = Figure(
         title="The store of the relay grows and is erased",
         x="seconds",

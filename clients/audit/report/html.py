@@ -22,6 +22,7 @@ letter-spacing:.04em}.holds .v{color:#2a7a3f}.broken .v{color:#b3261e}.not .v{co
 .card p{margin:.3rem 0}.s{font-size:1.08rem}.small{font-size:.86rem;color:#444}code{font-size:.82rem}
 details summary{cursor:pointer;font-size:.86rem;color:#444}figure{margin:1rem 0;break-inside:avoid}
 figcaption{font-size:.86rem;color:#444}svg{max-width:100%;height:auto}
+@media screen and (max-width:36rem){figure{overflow-x:auto}svg{min-width:36rem;max-width:none}}
 @media print{body{margin:0;max-width:none;font-size:11pt}details>*{display:block}
 details::details-content{content-visibility:visible;height:auto}summary{list-style:none}}
 """

@@ -124,6 +124,15 @@ _register(
     "live.cell-size",
     what="live cells of another size",
     also=frozenset({"live.traffic"}),
+    hinders=frozenset(
+        {
+            "live.deleted",
+            "live.finished-stays-finished",
+            "live.kill",
+            "live.own-slot",
+            "live.restart",
+        }
+    ),
 )
 def other_size(folder: Path) -> Target:
     tree = copied_tree(folder)
