@@ -16,9 +16,7 @@ from clients.replay.leaks import LeakSearch
 SIZES: Final = frozenset({16_384, 2_048})
 NO_STRACE: Final = "strace is not installed here, or may not trace."
 NO_MEMORY: Final = "The memory of other processes may not be read by this user."
-NOTHING: Final = (
-    "There was nothing to look at: the devices or the relay left no trace where they must."
-)
+NOTHING: Final = "There was nothing to look at: the devices or the relay left no trace where they must."
 """A search of nothing finds nothing, and must not pass for a promise that holds."""
 BUSY: Final = "This machine was too busy with something else to tell the rhythm of the cells."
 
