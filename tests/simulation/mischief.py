@@ -43,7 +43,7 @@ LIES = (
 
 @dataclass
 class Lie:
-    """One kind of lie, told to one device, so many times."""
+    """One kind of lie, told to one device, so many times; or only to its session ("client/session")."""
 
     kind: str
     device: str
@@ -69,7 +69,8 @@ class Mischief:
 
     def rewrite(self, line: Line, data: bytes) -> bytes:
         """What is put on the wire instead of ``data``, which are whole messages."""
-        lies = [lie for lie in self.lies if lie.device == line.device.name and lie.times > 0]
+        names = {line.device.name, line.name.partition("#")[0]}
+        lies = [lie for lie in self.lies if lie.device in names and lie.times > 0]
         if line.device.name in self._late and self._dice.random() < 0.1:
             late = self._late.pop(line.device.name)
             self._story("relay", f"shows {line.device.name} {len(late)} first contacts of before")

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Final
 
 from crypto.suites import X25519_AES128, CipherSuite
-from simulation import contact, faults, oracle
+from simulation import contact, faults, meeting, oracle
 from simulation.contact import ContactWorld
 from simulation.faults import Act
 from simulation.watch import AeadWatch, comparing, watching
@@ -22,7 +22,14 @@ PROFILES: Final = (
 )
 LATER_PROFILES: Final = ("clone", "equivocation", "split", "contact")
 """Drawn by a generator of their own, so that seeds of before keep their meaning."""
-ALL_PROFILES: Final = tuple(sorted({*PROFILES, *LATER_PROFILES}))
+LATEST_PROFILES: Final = ("meeting",)
+"""Again by a generator of their own, after those."""
+ALL_PROFILES: Final = tuple(sorted({*PROFILES, *LATER_PROFILES, *LATEST_PROFILES}))
+WORLDS: Final[dict[str, type[World]]] = {"contact": ContactWorld, "meeting": meeting.MeetingWorld}
+UNFIT: Final = {"session": {"absent", "clock"}, "meeting": {"absent", "end"}}
+"""Faults that keep the profile from what it is for."""
+JUDGES: Final[dict[str, ModuleType]] = {"contact": contact, "meeting": meeting}
+"""Whose invariants are not those of lines alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +75,15 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
     later = random.Random(f"{seed}/later")
     if later.random() < 0.4:
         drawn_profile = later.choice(LATER_PROFILES)
+    latest = random.Random(f"{seed}/latest")
+    if latest.random() < 0.08:
+        drawn_profile = latest.choice(LATEST_PROFILES)
     profile = profile or drawn_profile
-    pace = min(pace, 4.0) if profile == "session" else pace
+    pace = min(pace, 4.0) if profile in {"session", "meeting"} else pace
     kinds = [(name, weight, act) for name, (weight, act) in faults.USUAL.items()]
     optional = dict(faults.SWITCHED)
     for name, (weight, act) in optional.items():
-        if dice.random() < 0.5 and not (profile == "session" and name in {"absent", "clock"}):
+        if dice.random() < 0.5 and name not in UNFIT.get(profile, ()):
             kinds.append((name, weight * dice.choice([1, 1, 3]), act))
     for group, profiles in (
         (faults.STORE, {"store", "all"}),
@@ -88,6 +98,8 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
     ):
         if profile in profiles:
             kinds += [(name, weight, act) for name, (weight, act) in group.items()]
+    if profile == "meeting":
+        kinds += meeting.kinds_of(seed)
     if profile == "contact":
         kinds = list(contact.kinds_of(seed))
     return Plan(
@@ -119,7 +131,7 @@ def simulate(
     watch = AeadWatch(_complain)
     with watching(watch), comparing(_complain), contact.simulated_network():
         try:
-            make = ContactWorld if plan.profile == "contact" else World
+            make = WORLDS.get(plan.profile, World)
             world = make(plan.seed, suite=suite, store=store, watch=watch)
             on_world(world)
             world.found(plan.leaves)
@@ -168,8 +180,8 @@ def _step(world: World, plan: Plan, number: int) -> None:
 
 
 def _judge_of(plan: Plan) -> ModuleType:
-    """The invariants of a run: those of lines, or those of first contacts."""
-    return contact if plan.profile == "contact" else oracle
+    """The invariants of a run: those of lines, of sessions, or of first contacts."""
+    return JUDGES.get(plan.profile, oracle)
 
 
 def _place(error: BaseException) -> str:

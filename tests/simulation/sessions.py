@@ -33,7 +33,8 @@ from clients.sdk.session.rendezvous import JoinBody, OfferBody, OfferBook, Welco
 from crypto.errors import AuthenticationError, CodecError, StateError, ValidationError
 from crypto.group import Group
 from crypto.sensitive import Secret
-from simulation.device import Line, SimDevice
+from simulation.device import DyingDriver, Line, SimDevice
+from simulation.session_watch import Witness
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -51,15 +52,36 @@ class Segment:
 
 
 class Side:
-    """One person's device in a session: broker, child and connection."""
+    """One person's device in a session: broker, child and connection.
 
-    def __init__(self, device: SimDevice, role: Role, peer: SimDevice, session_id: bytes) -> None:
+    Args:
+        offers: What this device's program has heard of OFFERs; of its own if none is given.
+        patience: Seconds after which the person closes the window.
+        parent: The program that the child ends with; None: the child outlives it (which no product's does).
+        slow: How long the child may take to answer, in seconds.
+    """
+
+    def __init__(
+        self,
+        device: SimDevice,
+        role: Role,
+        peer: SimDevice,
+        session_id: bytes,
+        *,
+        offers: OfferBook | None = None,
+        patience: float = 900.0,
+        parent: DyingDriver | None = None,
+        slow: float = 0.0,
+    ) -> None:
         world = device.world
         self.device, self.world, self.role = device, world, role
         self.name = f"{device.name}/session"
         self.dice = random.Random(f"{world.seed}/session/{device.name}/{len(world.sides)}")
         self.session_id = session_id
-        self.offers = OfferBook()
+        self.offers = offers or OfferBook()
+        self.honest = True
+        self.committed: list[SessionMachine] = []
+        """Those inside which it made another epoch (`session_malice`)."""
         self.broker: TherapistBroker | ClientBroker = (
             TherapistBroker(session_id=session_id, peer_identity=peer.own.identity_key, now=device.now)
             if role is Role.THERAPIST
@@ -75,7 +97,11 @@ class Side:
         self._said = self._quiet_since = 0.0
         self._heard = False
         self._bodies: dict[bytes, None] = {}
-        self._until = world.now + 900
+        self._until = world.now + patience
+        self._hears_offers = offers is None
+        self._parent = parent
+        self._slow, self._answers_at = slow, 0.0
+        self.witness = Witness(self)
         self._tick()
 
     # -- time
@@ -86,6 +112,10 @@ class Side:
         if self.world.now > self._until:
             self.give_up()
             return
+        if self._parent is not None and self.device.driver is not self._parent:
+            self.world.story(self.name, "ends with its program")
+            self.vanish()
+            return
         self.world.at(self.world.now + 0.5, self._tick)
         if self.device.driver is None:
             return
@@ -93,6 +123,7 @@ class Side:
         if self.machine is not None:
             self._feed(s.Tick())
             self._keeps_the_rhythm()
+            self.witness.ticked()
             if self.line is None and self.world.relay.up and self.dice.random() < 0.3:
                 self._links += 1
                 self.line = Line(self, self._links)
@@ -114,15 +145,16 @@ class Side:
             self._heard = heard
             if heard:
                 self.joins.clear()
-            self._act(self.broker.on_child(message(Kind.HEARD if heard else Kind.QUIET), self.device.now))
+            self._report(message(Kind.HEARD if heard else Kind.QUIET))
 
     # -- S1, over the line
 
     def on_control(self, effect: ControlEffect) -> None:
         if self.over:
             return
+        self.witness.control(effect)
         if isinstance(effect, e.ControlReceived) and self.role is Role.CLIENT:
-            if effect.kind is PayloadKind.OFFER:
+            if effect.kind is PayloadKind.OFFER and self._hears_offers:
                 self._hear_offer(effect)
             if effect.kind is PayloadKind.WELCOME and not self._accepts(effect):
                 return
@@ -152,15 +184,20 @@ class Side:
         for action in actions:
             if isinstance(action, SendOverLine):
                 item_id = e.ItemId(self.dice.randbytes(16))
+                self.witness.sends(action, item_id)
                 self.broker.sent(action, item_id)
                 intent = e.SendControl(item_id=item_id, kind=action.kind, body=Secret(action.body))
                 self.world.at(self.world.now, lambda intent=intent: self._intent(intent))  # type: ignore[misc]
             elif isinstance(action, ToChild):
                 self._child(action.message)
+            elif self._parent is not None:  # JoinedElsewhere
+                self.world.story(self.name, "sees that the session was joined elsewhere")
+                self.vanish()
 
     def _intent(self, intent: e.SendControl) -> None:
         if self.device.driver is not None:
             self.device.intent(intent)
+            check_vault(self.world, self.device)
 
     # -- the child
 
@@ -170,7 +207,19 @@ class Side:
             answer = self._answer(content)
         except Wrong as error:
             answer = message(Kind.REFUSED, type(error).__name__)
-        self._act(self.broker.on_child(answer, self.device.now))
+        self._report(answer)
+
+    def _report(self, content: Message) -> None:
+        """What the child says reaches the broker, in order, at once or some time later."""
+        if not self._slow:
+            self._act(self.broker.on_child(content, self.device.now))
+            return
+        self._answers_at = max(self._answers_at, self.world.now + self._slow * self.dice.random())
+        self.world.at(self._answers_at, lambda: self._reported(content))
+
+    def _reported(self, content: Message) -> None:
+        if not self.over:
+            self._act(self.broker.on_child(content, self.device.now))
 
     def _answer(self, content: Message) -> Message:
         suite, rng = self.world.suite, self.dice.randbytes
@@ -184,12 +233,15 @@ class Side:
             )
             self.joins.append(join)
             self.world.session_secrets += [join.seed, join.bundle.init_private.reveal()]
+            self.witness.made(join)
             return message(Kind.JOIN_MADE, join.body.encode())
         if content.kind is Kind.JOIN:
             body = JoinBody.decode(content.part(0))
+            self.witness.answers(body)
             group, welcome = welcome_client(body, session_id=self.session_id, suite=suite, rng=rng)
             self.world.session_secrets.append(welcome.seed)
             self._begin(group)
+            self.witness.entered(group, seeds=(welcome.seed, body.seed))
             return message(Kind.WELCOME_MADE, welcome.encode())
         welcome = WelcomeBody.decode(content.part(0))
         failure: Exception = ValidationError("S1-no-join")
@@ -200,6 +252,7 @@ class Side:
                 failure = error
                 continue
             self._begin(group)
+            self.witness.entered(group, seeds=(join.seed, welcome.seed))
             return message(Kind.ENTERED)
         raise failure
 
@@ -215,6 +268,12 @@ class Side:
         if self.machine is not None:
             self._carry_out(self.machine, self.machine.panic(self.world.now))
         self.over = True
+        self.drop()
+
+    def vanish(self) -> None:
+        """The child is killed, without a word to anybody."""
+        self.over = True
+        self.joins.clear()
         self.drop()
 
     def drop(self) -> None:
@@ -235,21 +294,35 @@ class Side:
                 self._feed(s.Connected())
             case f.Attached():
                 self._handle = frame.handle
+                self.witness.attached(frame)
                 self._feed(s.Attached(incarnation=frame.incarnation, head=frame.head))
             case f.Refused() if isinstance(asked, f.Attach):
                 self._feed(s.AttachRefused())
             case f.Stored() | f.Refused():
                 self._feed(s.DepositAnswered())
             case f.Cell() if frame.handle == self._handle:
-                self._feed(s.CellArrived(seq=frame.seq, body=frame.body))
+                self._hears_cell(frame)
             case f.OwnCell() if frame.handle == self._handle:
+                self.witness.own_cell(frame)
                 self._feed(s.OwnCellArrived(seq=frame.seq, digest=frame.digest))
             case f.Expired() if frame.handle == self._handle:
+                self.witness.expired(frame)
                 self._feed(s.Expired(first=frame.first, last=frame.last))
             case f.Failed() | f.Draining():
                 line.cut("told to go")
             case _:
                 pass
+        self.witness.goes_on()
+
+    def _hears_cell(self, frame: f.Cell) -> None:
+        machine = self.machine
+        if machine is None:
+            return
+        self.witness.cell(frame)
+        before = machine.counts.cells_received
+        self._feed(s.CellArrived(seq=frame.seq, body=frame.body))
+        if machine.counts.cells_received > before:
+            self.witness.heard(frame.body)
 
     def disconnected(self, line: Line) -> None:
         if self.line is line:
@@ -293,6 +366,7 @@ class Side:
         if effect.body in self._bodies:
             self.world.violate("session-twice", f"{self.name} sends a cell twice (S5)")
         self._bodies[effect.body] = None
+        self.witness.says(effect.body)
         self._said = self.world.now
         self._send(
             lambda request: f.Deposit(
@@ -412,9 +486,14 @@ def close(world: World) -> None:
 
 def check_vaults(world: World) -> None:
     """S7: nothing of a session is in any vault, whatever became of it."""
-    needles = [TEXT.encode(), *world.session_secrets]
     for device in [*world.devices, *world.twins]:
-        for space in device.vault.snapshot().spaces.values():
-            for value in space.values():
-                if any(needle in value for needle in needles):
-                    world.violate("session-remains", f"a session left something with {device.name} (S7)")
+        check_vault(world, device)
+
+
+def check_vault(world: World, device: SimDevice) -> None:
+    """S1 and S7: no seed, no KeyPackage's key, no text in this device's vault."""
+    needles = [TEXT.encode(), *world.session_secrets]
+    for space in device.vault.snapshot().spaces.values():
+        for value in space.values():
+            if any(needle in value for needle in needles):
+                world.violate("session-remains", f"a session left something with {device.name} (S1, S7)")

@@ -119,6 +119,8 @@ class World:
         self.sides: list[Side] = []
         self.segments: dict[bytes, Segment] = {}
         self.session_secrets: list[bytes] = []
+        self.session_claims: dict[bytes, object] = {}
+        """What each cell of a session says of the log, by its bytes (see `session_watch`)."""
         self._needles: dict[bytes, str] = {MARK.encode(): "a text"}
         self._events_digest = hashlib.sha256()
         self._bytes_digest = hashlib.sha256()
