@@ -26,7 +26,7 @@ USUAL_ADDRESS = "http://127.0.0.1:8440"
 FENCE = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
-OTHER_COMMANDS = {"cd", "pip", "python", "uv", "./run", "./test", "git"}
+OTHER_COMMANDS = {"cd", "export", "pip", "python", "uv", "./run", "./test", "git"}
 OUR_PYTHON = ".venv/bin/python"
 OF_AN_OPERATOR = {
     *(

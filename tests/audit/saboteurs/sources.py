@@ -60,7 +60,7 @@ def length_on_the_wire(folder: Path) -> Target:
         tree,
         "chatserver/wire/client_frames.py",
         "    deposit_id: bytes\n",
-        "    deposit_id: bytes\n    length: int\n",
+        "    deposit_id: bytes\n    length: int = 0\n",
     )
     return Target(tree=tree)
 
