@@ -138,6 +138,7 @@ class SimDevice:
         running: The process runs.
         skew: How far its clock is ahead, in seconds.
         delivered: Texts that it ever told its person of, by sender's device id.
+        strandings: How often it has lost its place in the line.
     """
 
     def __init__(
@@ -163,6 +164,7 @@ class SimDevice:
         self.rolled_back = False
         self.founder = False
         self.came_back = False
+        self.strandings = 0
         self.saved: VaultSnapshot | None = None
         self.saved_texts = 0
         self.twin_of: SimDevice | None = None

@@ -54,6 +54,11 @@ LOSSES: Final = frozenset(
 )
 """What tells a person that this device and another may not have the same."""
 
+MANY_STRANDINGS: Final = 12
+"""How often a device may lose its place after faults stopped: a few times, until all have one branch."""
+STILL_DAYS: Final = 9
+"""Whoever is stranded asks every day, and no other clock that could help runs longer than a week (R17)."""
+
 _STORE: Final = frozenset({"lost-store", "old-store", "two-stores"})
 _BAD: Final = frozenset({*_STORE, "lie", "old-vault", "twin", "malice", "split"})
 
@@ -137,6 +142,8 @@ def calm_down(world: World) -> None:
             world.say(device)  # who was lied to finds out by the next message (R10)
     end = world.now + 25 * DAY
     pause = 120.0
+    before = {device.name: device.strandings for device in world.devices}
+    still_since, standing = world.now, _standing(world)
     while world.now < end:
         world.run_until(world.now + pause)
         pause = min(pause * 2, DAY / 4)
@@ -144,6 +151,28 @@ def calm_down(world: World) -> None:
         check_step(world, thorough=False)
         if _settled(world):
             return
+        for device in world.members():
+            if device.strandings - before.get(device.name, 0) > MANY_STRANDINGS:
+                world.violate("unsettled", f"{device.name} loses its place again and again")
+        if standing != (standing := _standing(world)):
+            still_since = world.now
+        elif world.now > still_since + STILL_DAYS * DAY and _waits(world):
+            return
+
+
+def _standing(world: World) -> tuple[object, ...]:
+    """Where everybody stands: what does not change while nothing gets better."""
+    seen = []
+    for device in world.members():
+        view, state = device.machine.view(), world.state(device)
+        seen.append((view.phase, view.epoch, view.turn, view.attached, view.undelivered, state.awaits_info))
+    return tuple(seen)
+
+
+def _waits(world: World) -> bool:
+    """Whether somebody waits for a way back, which is asked for every day."""
+    phases = {device.machine.view().phase for device in world.members()}
+    return bool(phases & {LinePhase.STRANDED, LinePhase.UNDECIDED})
 
 
 def _people_decide(world: World) -> None:

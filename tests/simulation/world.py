@@ -19,6 +19,7 @@ from typing import Any, Final
 from chatserver.wire import frames as f
 from clients.sdk.line import events as e
 from clients.sdk.line import messages as line_messages
+from clients.sdk.line.events import LinePhase
 from clients.sdk.line.machine import LineMachine
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.line.state import LineState
@@ -346,6 +347,7 @@ class World:
                 self.story(device.name, f"alarm {effect.kind.name}{about and ' about ' + about}")
                 self._members_changed(device, effect)
             case e.LineChanged():
+                device.strandings += effect.phase is LinePhase.STRANDED
                 self.story(device.name, f"line is {effect.phase.name}")
             case e.MessagesMissing():
                 self.story(device.name, f"misses counters {effect.first} to {effect.last}")

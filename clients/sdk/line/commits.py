@@ -20,6 +20,8 @@ from clients.sdk.line.step import Step
 from clients.sdk.line.tables import CommitIntent, IntentRow, PendingCommitRow, RequestRow
 from clients.sdk.line.timing import (
     COMMIT_RETRY_SECONDS,
+    DAY_SECONDS,
+    KEY_PACKAGE_DAYS,
     MAX_SEALED_PER_EPOCH,
     SELF_UPDATE_MIN_SECONDS,
     SELF_UPDATE_SPREAD_SECONDS,
@@ -305,21 +307,17 @@ def _rejoin_due(step: Step) -> Intention | None:
 
 
 def replacement(step: Step, request: RequestRow) -> Intention | None:
-    """Remove and add the same device again, if the tree still has that leaf (R18).
-
-    The leaf that a request is about is gone when the device was added again in a later epoch and has spoken
-    since: then the request was answered, by this member or another.
-    """
+    """Remove and add the same device again, if the tree still has that leaf (R18)."""
     member = step.state.member(request.device_id)
-    if member is None or (request.epoch < member.added_epoch and member.heard_at):
-        return None
-    if removals.refused(step, request.device_id):
+    if member is None or removals.refused(step, request.device_id):
         return None
     try:
         key_package = decode(request.key_package, read_key_package)
         certificate = check_leaf(key_package, step.suite)
         check_lifetime(key_package, now=step.now)
     except (CodecError, ValidationError, AuthenticationError):
+        return None
+    if _answered(request, key_package, member):
         return None
     leaf = step.mls.member(LeafIndex(member.leaf_index)).leaf_node
     if leaf.encryption_key == key_package.leaf_node.encryption_key:
@@ -340,6 +338,18 @@ def replacement(step: Step, request: RequestRow) -> Intention | None:
         added_devices=(member.device_id,),
         reply_secret=request.secret,
     )
+
+
+def _answered(request: RequestRow, key_package: KeyPackage, member: Member) -> bool:
+    """Whether the leaf that a request is about is gone, because this member or another has answered it.
+
+    So it is when the device was added again in a later epoch, has spoken since, and made the KeyPackage
+    before that. One made later asks anew: its vault may be a copy from before its last return (R9).
+    """
+    if request.epoch >= member.added_epoch or not member.heard_at:
+        return False
+    lifetime = key_package.leaf_node.lifetime
+    return lifetime is None or lifetime.not_after - KEY_PACKAGE_DAYS * DAY_SECONDS <= member.added_at
 
 
 def refused_for_good(step: Step) -> None:

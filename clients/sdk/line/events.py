@@ -483,6 +483,8 @@ class RejoinReason(Enum):
     FORK = 5
     FAULT = 6
     IMPORTED = 7
+    TWO_BRANCHES = 8
+    """Two Welcomes, or one more, lead to different continuations: as FORK, and whoever is asked asks too."""
 
 
 class LinePhase(Enum):

@@ -12,6 +12,8 @@
         opaque group_id<V>;
         uint64 epoch;                    /* that the device is stranded in */
         uint16 reason;
+        uint8  sound;                    /* 1: it may stay on its own branch, if no better one asks */
+        uint64 next_counter;             /* of the device that is asked: above all that was seen of it */
         opaque device_id[16];
         opaque key_package<V>;           /* fresh; its leaf has the stranded leaf's certificate and key */
         opaque signature[64];            /* label "rejoin request", by the leaf's key, over all above */
@@ -41,18 +43,25 @@ MAX_WELCOME_BYTES: Final = 16_300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejoinRequest:
-    """A stranded device asks to be removed and added again."""
+    """A stranded device asks to be removed and added again.
+
+    ``next_counter`` is for the one device that is asked: it may wait for just that (R16), and only the
+    stranded one could have told it.
+    """
 
     group_id: bytes
     epoch: int
     reason: RejoinReason
     device_id: bytes
     key_package: bytes
+    sound: bool = False
+    next_counter: int = 1
     signature: bytes = b""
 
     def signed_content(self) -> bytes:
         """Everything above the signature."""
         writer = Writer().opaque(self.group_id).u64(self.epoch).u16(self.reason.value)
+        writer.u8(self.sound).u64(self.next_counter)
         return writer.raw(self.device_id).opaque(self.key_package).to_bytes()
 
     def verify(self, signature_key: bytes) -> None:
@@ -103,10 +112,15 @@ def _read(reader: Reader) -> RejoinRequest | RejoinWelcome:
                 reason = RejoinReason(reader.u16())
             except ValueError:
                 raise reader.error("unknown reason") from None
+            sound = reader.u8()
+            if sound > 1:
+                raise reader.error("flag is neither 0 nor 1")
             return RejoinRequest(
                 group_id=group_id,
                 epoch=epoch,
                 reason=reason,
+                sound=sound == 1,
+                next_counter=reader.u64(),
                 device_id=reader.bytes_(DEVICE_ID_BYTES),
                 key_package=reader.opaque(MAX_KEY_PACKAGE_BYTES),
                 signature=reader.bytes_(SIGNATURE_BYTES),

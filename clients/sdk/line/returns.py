@@ -10,15 +10,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from clients.sdk.line import cells, epochs, mail, rejoin_wire, removals, resolving, secrets_of_line
+from clients.sdk.line import (
+    cells,
+    epochs,
+    mail,
+    rejoin_wire,
+    removals,
+    resolving,
+    secrets_of_line,
+    taking_info,
+)
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
     LinePhase,
     RejoinReason,
 )
-from clients.sdk.line.fork import declare_fork
+from clients.sdk.line.fork import FORKS, declare_fork
 from clients.sdk.line.rejoin_wire import RejoinRequest, RejoinWelcome
+from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import (
     AnsweredRow,
@@ -34,6 +44,7 @@ from clients.sdk.line.timing import (
     REJOIN_DELAY_SECONDS,
     REJOIN_INTERVAL_SECONDS,
     SECOND_WELCOME_SECONDS,
+    STAY_DELAY_SECONDS,
 )
 from crypto.channel import return_address, return_key
 from crypto.codec import CodecError, decode
@@ -71,6 +82,7 @@ def post(step: Step, secret: bytes, device_id: bytes, message: bytes) -> None:
 def pump(step: Step) -> None:
     """A stranded device asks every member, once a day, with a fresh KeyPackage each time."""
     _explain_second_welcome(step)
+    resolving.consider(step)
     state = step.state
     if state.phase is not LinePhase.STRANDED or state.stranded_reason is None:
         return
@@ -85,20 +97,30 @@ def pump(step: Step) -> None:
     if not step.conn.up or not others:
         return
     state.rejoin_requested_at = step.now
-    request = RejoinRequest(
-        group_id=state.group_id,
-        epoch=state.epoch,
-        reason=state.stranded_reason,
-        device_id=step.own.device_id,
-        key_package=_fresh_key_package(step),
-    )
-    message = rejoin_wire.encode_request(request, step.own.signature_private)
-    # Under the old R too: whoever has not heard of the newest one reads only there. A removed device that
-    # reads along learns that this device is stranded, and nothing else.
-    for secret in [state.secret, *(old.secret for old in state.old_secrets)]:
-        for member in others:
+    if state.stranded_reason in FORKS and not state.stay_at:
+        state.stay_at = step.now + STAY_DELAY_SECONDS + step.random_seconds(STAY_DELAY_SECONDS)
+    key_package = _fresh_key_package(step)
+    for member in others:
+        message = _request(step, state.stranded_reason, key_package, member)
+        # Under the old R too: whoever has not heard of the newest one reads only there. A removed device that
+        # reads along learns that this device is stranded, and nothing else.
+        for secret in [state.secret, *(old.secret for old in state.old_secrets)]:
             post(step, secret, member.device_id, message)
     step.notify(AlarmKind.STRANDED, "This device has asked to be let into the line again.")
+
+
+def _request(step: Step, reason: RejoinReason, key_package: bytes, member: Member) -> bytes:
+    counted = step.tables.counters.get(member.device_id)
+    request = RejoinRequest(
+        group_id=step.state.group_id,
+        epoch=step.state.epoch,
+        reason=reason,
+        sound=resolving.sound(step),
+        next_counter=1 if counted is None else max(counted.contiguous, counted.highest) + 1,
+        device_id=step.own.device_id,
+        key_package=key_package,
+    )
+    return rejoin_wire.encode_request(request, step.own.signature_private)
 
 
 def _fresh_key_package(step: Step) -> bytes:
@@ -108,7 +130,8 @@ def _fresh_key_package(step: Step) -> bytes:
         signature_private=step.own.signature_private,
         credential=Credential.basic(step.own.certificate),
         capabilities=product_capabilities(step.suite),
-        lifetime=Lifetime(not_before=day, not_after=int(day + KEY_PACKAGE_DAYS * DAY_SECONDS)),
+        # To the second: it says when the request was made (see commits), to members alone.
+        lifetime=Lifetime(not_before=day, not_after=int(step.now + KEY_PACKAGE_DAYS * DAY_SECONDS)),
         rng=step.rng,
     )
     encoded = bundle.key_package.to_bytes()
@@ -172,7 +195,8 @@ def _take_request(step: Step, row: ReturnRow, request: RejoinRequest) -> None:
         due_at += step.random_seconds(REJOIN_DELAY_SECONDS)
     if answered is not None:
         due_at = max(due_at, answered.answered_at + REJOIN_INTERVAL_SECONDS)
-    forked = request.reason is RejoinReason.FORK
+    taking_info.take_from_request(step, request)
+    forked = request.reason in FORKS and not resolving.decided(step, member)
     if forked or state.phase is LinePhase.UNDECIDED:
         due_at = NEVER
     noted = RequestRow(
@@ -181,11 +205,13 @@ def _take_request(step: Step, row: ReturnRow, request: RejoinRequest) -> None:
         reason=request.reason,
         key_package=request.key_package,
         due_at=due_at,
+        noted_at=step.now,
+        sound=request.sound,
         secret=row.secret,
     )
     step.tables.requests.put(request.device_id, noted)
     if state.phase is LinePhase.STRANDED:
-        resolving.keep_own_branch(step, request)
+        resolving.consider(step)
     elif forked:
         declare_fork(step, "Another device of this line has seen a different record of it.")
 
@@ -276,9 +302,10 @@ def _join(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:
         row.baseline = False
         step.tables.counters.put(row.device_id, row)
     state.members = []
-    state.stranded_reason = None
     state.resolved_same = False
-    state.rejoin_requested_at = state.second_welcome_at = 0.0
+    if state.resolved_at:
+        state.resolved_at = step.now  # the others come to this branch too
+    state.rejoin_requested_at = state.second_welcome_at = state.stay_at = 0.0
     step.tables.second_welcome.clear()
     step.tables.requests.clear()  # of before: this device's tree is another one now
     epochs.enter_epoch(step, group, added=set())

@@ -139,8 +139,10 @@ class LineState(Record):
         awaits_info: Returned by a rejoin; sends content only after LINE_INFO has told its counter (R16).
         update_first: Sends nothing before a self-update (R17).
         refused_by: Devices whose commits were refused in this epoch (R14).
-        stranded_reason: Meaningful in phases STRANDED and UNDECIDED.
+        stranded_reason: Meaningful in phases STRANDED and UNDECIDED; while LINE_INFO is awaited, why it is.
         resolved_same: The people found the safety numbers equal; R18 may proceed once.
+        resolved_at: When they did; 0 if never.
+        stay_at: From when on a device that was offered two branches may stay on its own; 0 before it asked.
         identities: The identity keys of the line, fixed at its beginning; own one included.
         second_welcome_at: A second Welcome waits to be explained by the log since then; 0 if none.
         receipt_due_at: 0 if no receipt is owed.
@@ -186,6 +188,8 @@ class LineState(Record):
     info_since: float = 0.0
     stranded_reason: RejoinReason | None = None
     resolved_same: bool = False
+    resolved_at: float = 0.0
+    stay_at: float = 0.0
     rejoin_requested_at: float = 0.0
     second_welcome_at: float = 0.0
     end_block: bool = False
@@ -232,6 +236,8 @@ class LineState(Record):
         ("info_since", SECONDS),
         ("stranded_reason", optional_field(enum_field(RejoinReason))),
         ("resolved_same", FLAG),
+        ("resolved_at", SECONDS),
+        ("stay_at", SECONDS),
         ("rejoin_requested_at", SECONDS),
         ("second_welcome_at", SECONDS),
         ("end_block", FLAG),

@@ -316,6 +316,8 @@ class RequestRow(Record):
     reason: RejoinReason
     key_package: bytes
     due_at: float
+    noted_at: float
+    sound: bool
     secret: bytes = field(repr=False)
 
     LAYOUT: ClassVar[Layout] = (
@@ -324,6 +326,8 @@ class RequestRow(Record):
         ("reason", enum_field(RejoinReason)),
         ("key_package", OPAQUE),
         ("due_at", SECONDS),
+        ("noted_at", SECONDS),
+        ("sound", FLAG),
         ("secret", OPAQUE),
     )
 

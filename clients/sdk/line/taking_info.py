@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from clients.sdk.line import delivery, secrets_of_line
+from clients.sdk.line.events import LinePhase, RejoinReason
 from clients.sdk.line.payloads import Payload, decode_line_info, decode_new_r
+from clients.sdk.line.rejoin_wire import RejoinRequest
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
 from crypto.sensitive import Secret
+
+_COUNT_IS_RIGHT: Final = frozenset(
+    {RejoinReason.FULL, RejoinReason.GONE, RejoinReason.RELAY_LOST_STATE, RejoinReason.FAULT}
+)
+"""Reasons why a device was let in again that leave no doubt about its own vault."""
 
 
 def take_line_info(step: Step, member: Member, payload: Payload) -> None:
@@ -30,8 +39,38 @@ def take_line_info(step: Step, member: Member, payload: Payload) -> None:
         if row is not None and not row.baseline:
             keep = by_others and baseline.device_id != member.device_id
             delivery.set_baseline(step, row, row.contiguous + 1 if keep else baseline.next_counter)
-    step.state.awaits_info = False
+    _told(step)
     _take(step, member, info.secret)
+
+
+def take_from_request(step: Step, request: RejoinRequest) -> None:
+    """R16, R18: the one that owes LINE_INFO has lost its place, and its signed request tells the counter.
+
+    Without this the two would wait for each other for ever: the one may not answer before it was told, the
+    other cannot tell before it is answered. Counted for the other devices is what this one has itself; it
+    asks for the rest (R11). R stays the old one, by which the request came.
+
+    A request of before this device came back may be an old one, shown again: it is believed only where this
+    device's own count cannot be behind, because its vault was not an old one.
+    """
+    state = step.state
+    if not state.awaits_info or request.device_id not in state.secret_from:
+        return
+    own = state.member(step.own.device_id)
+    since = own is not None and request.epoch >= own.added_epoch
+    if not since and state.stranded_reason not in _COUNT_IS_RIGHT:
+        return
+    state.next_counter = max(state.next_counter, request.next_counter)
+    for row in list(step.tables.counters.rows()):
+        if not row.baseline and state.member(row.device_id) is not None:
+            delivery.set_baseline(step, row, row.contiguous + 1)
+    _told(step)
+
+
+def _told(step: Step) -> None:
+    step.state.awaits_info = False
+    if step.state.phase in {LinePhase.ACTIVE, LinePhase.ENDING}:
+        step.state.stranded_reason = None
 
 
 def take_new_r(step: Step, member: Member, payload: Payload) -> None:

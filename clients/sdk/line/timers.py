@@ -28,6 +28,7 @@ def next_wakeup(step: Step) -> float | None:
         state.commit_not_before,
         state.next_update_at,
         state.requeue_at,
+        state.stay_at,
         conn.blocked_until,
         step.now + IDLE_WAKEUP_SECONDS,
         *(request.due_at for request in step.tables.requests.rows()),

@@ -1,0 +1,290 @@
+"""R18: nobody waits for ever. What the simulator found (docs/adr/0045), each by the shortest way there."""
+
+from __future__ import annotations
+
+import pytest
+
+from clients.sdk.line import resolving, taking_info
+from clients.sdk.line.events import (
+    AlarmKind,
+    CellArrived,
+    ChannelRef,
+    DepositCell,
+    LinePhase,
+    RejoinReason,
+    RequestRejoin,
+    Resolve,
+)
+from clients.sdk.line.rejoin_wire import RejoinRequest
+from clients.sdk.line.step import Step
+from clients.sdk.line.tables import RequestRow
+from support.fake_relay import Connection
+from support.line_world import DAY, Sim, World, opened
+
+HOUR = 3_600.0
+
+
+def _lines_up(world: World, *sims: Sim) -> None:
+    world.settle()
+    assert {sim.view().phase for sim in sims} == {LinePhase.ACTIVE}
+    assert len({world.ref(sim) for sim in sims}) == 1
+
+
+def _waiting_for_the_stranded(world: World, reason: RejoinReason) -> None:
+    """The client lets the therapist in, and loses its own place before LINE_INFO is at the relay."""
+    world.relay.swallow = lambda connection, deposit: (
+        connection.name == "client" and not deposit.close and deposit.readers == 2
+    )
+    world.handle(world.therapist, RequestRejoin(reason=reason))
+    world.run(HOUR + 60)
+    assert world.state(world.therapist).awaits_info
+    assert world.therapist.view().phase is LinePhase.ACTIVE
+    world.handle(world.client, RequestRejoin(reason=RejoinReason.CLONE))
+    world.relay.swallow = lambda connection, deposit: False
+
+
+def test_r18_who_waits_to_be_told_its_counter_answers_the_one_that_owes_it() -> None:
+    """Campaign, seed 3 (lying): both said that they wait, and waited for each other."""
+    world = opened()
+    world.say(world.therapist, "one")
+    world.settle()
+    _waiting_for_the_stranded(world, RejoinReason.CLONE)
+    world.say(world.therapist, "two")
+    world.say(world.client, "three")
+    world.run(26 * HOUR)
+    _lines_up(world, world.client, world.therapist)
+    assert world.client.received() == ["one", "two"]
+    assert world.therapist.received() == ["three"]
+
+
+def test_r16_the_stranded_one_knows_the_counter_of_an_old_vault() -> None:
+    world = opened()
+    copy = world.therapist.vault.snapshot()
+    world.say(world.therapist, "one", "two", "three")
+    world.settle()
+    world.put_back(world.therapist, copy)
+    world.online(world.therapist, seconds=0)
+    assert AlarmKind.CLONE in world.therapist.alarms()
+    _waiting_for_the_stranded(world, RejoinReason.CLONE)
+    world.say(world.therapist, "four")  # under a number that the client has not counted yet
+    world.run(26 * HOUR)
+    _lines_up(world, world.client, world.therapist)
+    assert world.client.received() == ["one", "two", "three", "four"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "epochs_before", "believed"),
+    [
+        (RejoinReason.CLONE, 0, True),
+        (RejoinReason.CLONE, 1, False),  # perhaps shown again by the relay, with a number that was used since
+        (RejoinReason.FORK, 1, False),
+        (RejoinReason.GONE, 1, True),  # its own count is right, whatever the request says
+    ],
+)
+def test_r16_a_request_of_before_tells_an_old_vault_nothing(
+    reason: RejoinReason, epochs_before: int, believed: bool
+) -> None:
+    world = opened()
+    with world.therapist.machine._step(world.now) as step:
+        state, owes = step.state, world.client.own.device_id
+        own = state.member(step.own.device_id)
+        assert own is not None
+        own.added_epoch = state.epoch
+        state.awaits_info, state.secret_from, state.stranded_reason = True, [owes], reason
+        request = RejoinRequest(
+            group_id=state.group_id,
+            epoch=state.epoch - epochs_before,
+            reason=RejoinReason.CLONE,
+            device_id=owes,
+            key_package=b"",
+            next_counter=70,
+        )
+        taking_info.take_from_request(step, request)
+        assert state.awaits_info is not believed
+        assert (state.next_counter == 70) is believed
+
+
+def test_r16_only_the_one_that_owes_it_tells_the_counter() -> None:
+    world = opened()
+    with world.therapist.machine._step(world.now) as step:
+        step.state.awaits_info, step.state.secret_from = True, []
+        request = RejoinRequest(
+            group_id=step.state.group_id,
+            epoch=step.state.epoch,
+            reason=RejoinReason.CLONE,
+            device_id=world.client.own.device_id,
+            key_package=b"",
+            next_counter=70,
+        )
+        taking_info.take_from_request(step, request)
+        assert step.state.awaits_info
+
+
+def test_r18_a_copy_from_before_the_last_return_comes_back() -> None:
+    """Campaign, seeds 94 and 102 (vaults): what it asked was taken for what had been answered already."""
+    world = opened()
+    copy = world.therapist.vault.snapshot()
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.FAULT))
+    world.run(HOUR + 60)
+    _lines_up(world, world.client, world.therapist)
+    world.run(2 * DAY)
+    world.put_back(world.therapist, copy)
+    world.online(world.therapist, seconds=0)
+    world.run(HOUR + 60)
+    _lines_up(world, world.client, world.therapist)
+    world.say(world.therapist, "here again")
+    assert world.client.received() == ["here again"]
+
+
+def test_r18_a_request_that_another_member_has_answered_is_not_answered_again() -> None:
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    posted: list[DepositCell] = []
+
+    def note(connection: Connection, deposit: DepositCell) -> bool:
+        posted.append(deposit)
+        return False
+
+    world.disconnect(phone)
+    world.relay.swallow = note
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.FAULT))
+    requests = [deposit for deposit in posted if deposit.readers == 1]
+    world.relay.swallow = lambda connection, deposit: False
+    world.run(HOUR + 60)
+    world.online(phone)
+    _lines_up(world, world.client, world.therapist, phone)
+    epoch = world.client.view().epoch
+    for request in requests:
+        world.relay.insert(request.ref, request.body)
+    world.run(2 * HOUR)
+    assert world.client.view().epoch == epoch
+
+
+# -- two branches
+
+
+def _apart(world: World) -> Sim:
+    """The client's phone alone is shown a closing cell that is none, and goes on in the next turn (R14)."""
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    shown = CellArrived(
+        ref=ChannelRef(world.ref(phone)),
+        seq=world.state(phone).channel.position + 1,
+        close=True,
+        body=bytes(16_384),
+    )
+    world.handle(phone, shown)
+    assert world.ref(phone) != world.ref(world.client)
+    return phone
+
+
+def _people_decide(world: World, *sims: Sim) -> None:
+    for sim in sims:
+        if sim.view().phase is LinePhase.UNDECIDED:
+            world.handle(sim, Resolve(same=True))
+
+
+def test_r18_two_branches_become_one_though_both_let_a_device_in() -> None:
+    """Campaign, seeds 78 (lying) and 81 (all): members of both answered, for as long as anybody asked."""
+    world = opened()
+    phone = _apart(world)
+    everybody = (world.client, phone, world.therapist)
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.FAULT))
+    world.run(2 * HOUR)
+    assert AlarmKind.TWO_BRANCHES in world.therapist.alarms()
+    for _ in range(16):
+        _people_decide(world, *everybody)
+        world.run(HOUR)
+    _lines_up(world, *everybody)
+    for sim in everybody:
+        world.say(sim, f"from {sim.name}")
+    world.settle()
+    for sim in everybody:
+        assert len([row for row in sim.rows() if not row.missing]) == 3
+
+
+def _row(device_id: bytes, *, epoch: int, reason: RejoinReason, noted_at: float, sound: bool) -> RequestRow:
+    return RequestRow(
+        device_id=device_id,
+        epoch=epoch,
+        reason=reason,
+        key_package=b"",
+        due_at=noted_at,
+        noted_at=noted_at,
+        sound=sound,
+        secret=b"",
+    )
+
+
+def _stays(world: World, rows: list[RequestRow], *, after: float = 3 * HOUR, awaits: bool = False) -> bool:
+    """Whether a device that was offered two branches stays, so long after it asked."""
+    with world.client.machine._step(world.now) as step:
+        state = step.state
+        state.phase, state.stranded_reason = LinePhase.STRANDED, RejoinReason.TWO_BRANCHES
+        state.resolved_same, state.awaits_info = True, awaits
+        state.stay_at = step.now + 2 * HOUR - after
+        for row in rows:
+            step.tables.requests.put(row.device_id, row)
+        return resolving.consider(step)
+
+
+def test_r18_of_all_that_ask_after_two_branches_one_stays() -> None:
+    now = opened().now
+    low, high = bytes(16), b"\xff" * 16
+    two = RejoinReason.TWO_BRANCHES
+    cases: list[tuple[list[tuple[bytes, int, bool, float]], bool]] = [
+        ([], False),  # nobody to let in
+        ([(high, 0, True, now)], True),
+        ([(low, 0, True, now)], False),  # that one stays
+        ([(low, 0, False, now)], True),  # that one cannot
+        ([(high, 1, True, now)], False),  # a later epoch
+        ([(low, -1, True, now)], True),  # an earlier one
+        ([(high, 0, True, now), (low, 0, True, now)], False),
+        ([(low, 0, True, now - 3 * DAY), (high, 0, True, now)], True),  # it asks no more
+    ]
+    for asked, stays in cases:
+        world = opened()
+        epoch = world.client.view().epoch
+        rows = [
+            _row(device_id, epoch=epoch + more, reason=two, noted_at=noted_at, sound=sound)
+            for device_id, more, sound, noted_at in asked
+        ]
+        assert _stays(world, rows) is stays, asked
+
+
+def test_r18_after_two_branches_nobody_stays_at_once_nor_before_it_was_told_its_counter() -> None:
+    world = opened()
+    rows = [_row(b"\xff" * 16, epoch=0, reason=RejoinReason.FORK, noted_at=world.now, sound=True)]
+    assert not _stays(world, rows, after=HOUR)
+    assert not _stays(world, rows, awaits=True)
+    assert _stays(world, rows)
+
+
+def test_r18_the_word_about_two_branches_holds_for_each_device_that_has_not_come_back_since() -> None:
+    world = opened()
+    with world.client.machine._step(world.now) as step:
+        member = step.state.member(world.therapist.own.device_id)
+        assert member is not None
+        member.added_at = step.now
+        assert not resolving.decided(step, member)  # nothing was decided
+        step.state.resolved_at = step.now + 60
+        assert resolving.decided(step, member)
+        member.added_at = step.now + 61
+        assert not resolving.decided(step, member)  # let in since, and asks again: another fork
+        member.added_at, step.state.resolved_at = 1.0, step.now - 3 * DAY
+        assert not resolving.decided(step, member)
+
+
+def _unsure(step: Step) -> None:
+    step.state.awaits_info, step.state.stranded_reason = True, RejoinReason.CLONE
+
+
+def test_r09_an_old_vault_stays_one_until_it_was_told_its_counter() -> None:
+    world = opened()
+    with world.therapist.machine._step(world.now) as step:
+        _unsure(step)
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
+    assert world.state(world.therapist).stranded_reason is RejoinReason.CLONE
