@@ -379,9 +379,29 @@ def test_s4_a_welcome_counts_only_from_the_device_of_the_winning_offer() -> None
 
 def test_s1_an_old_offer_is_not_joined() -> None:
     client = Client()
+    client.offer()
     late = NOW + OFFER_FRESH_SECONDS + 1
-    assert joins_in(client.offer(now=late, utc=late)) == []
     assert client.offers.current(late) is None
+
+
+def test_s2_an_offer_said_again_is_joined_however_long_ago_it_was_first_made() -> None:
+    """Who waits for a late client says it again, and so does who lost the client in mid-session."""
+    client = Client()
+    client.offer()
+    late = NOW + 3 * OFFER_FRESH_SECONDS
+    assert len(joins_in(client.offer(now=late, utc=late))) == 1
+    assert client.offers.current(late + OFFER_FRESH_SECONDS + 1) is None
+
+
+def test_s1_an_offer_that_nobody_repeats_hides_no_other() -> None:
+    client = Client()
+    # By a clock that was an hour ahead; it was set right since, or the device has gone.
+    client.offer(time=NOW + 3_600, utc=NOW + 3_600)
+    late = NOW + OFFER_FRESH_SECONDS + 1
+    client.offer(b"x" * 16, time=late, now=late, utc=late)
+    present = client.offers.current(late)
+    assert present is not None
+    assert present.session_id == b"x" * 16
 
 
 def test_s1_valid_until_is_in_the_therapists_clock_as_estimated_from_the_offer() -> None:

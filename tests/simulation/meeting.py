@@ -36,6 +36,7 @@ PATIENCE_SECONDS: Final = 3_000.0
 BEGINS_WITHIN_SECONDS: Final = 240.0
 """A JOIN that nobody answered holds the session for 120 s (its validity), and OFFER and JOIN are repeated."""
 ENDS_WITHIN_SECONDS: Final = 40.0
+LONG_SECONDS: Final = 660.0
 
 
 class MeetingWorld(World):
@@ -118,7 +119,7 @@ def meet(world: World, dice: random.Random) -> None:
     joins = clients if dice.random() < 0.4 else [dice.choice(clients)]
     crook = dice.choice(["", "", "", "therapist", "client", "usurper", "usurper"])
     if crook:
-        world.note("session-malice")
+        world.note(f"crooked-{crook}")
     for device in offers:
         kind = session_malice.CrookedTherapist if crook == "therapist" else Side
         world.story(device.name, "offers a session")
@@ -190,7 +191,7 @@ def lies(world: World, dice: random.Random) -> None:
 def commits(world: World, dice: random.Random) -> None:
     live = [side for side in _live(world) if side.machine is not None]
     if live and session_malice.commits_inside(dice.choice(live), dice):
-        world.note("session-malice")
+        world.note("session-commit")
 
 
 Act = Callable[[World, random.Random], None]
@@ -295,8 +296,8 @@ def _still_wanted(world: World) -> None:
     for side in _live(world):
         if not side.honest:
             side.vanish()
-    excused = {"clock", "session-malice", "lie"} & set(world.happened)
-    if excused or len({side.role for side in _live(world)}) < 2:
+    world.run_until(world.now + 20)
+    if {"clock", "crooked-therapist"} & set(world.happened) or not _offered(_of(world)):
         return
     found = _wait_for_session(world, BEGINS_WITHIN_SECONDS + 60)
     live = _live(world)
@@ -305,6 +306,21 @@ def _still_wanted(world: World) -> None:
         world.violate(
             "session-begins", f"{names} want a session, nothing is in their way, and none begins (S1)"
         )
+
+
+def _offered(here: MeetingWorld) -> bool:
+    """Whether the OFFER that a waiting client goes by is that of somebody who still waits.
+
+    Of two devices that offered the later one counts, also when it has died since; for 10 minutes the client
+    tries that one.
+    """
+    live = _live(here)
+    waiting = {side.session_id for side in live if side.role is Role.THERAPIST}
+    for side in live:
+        offer = side.offers.current(side.device.now) if side.role is Role.CLIENT else None
+        if offer is not None and offer.session_id not in waiting:
+            return False
+    return len({side.role for side in live}) == 2
 
 
 def _meet_again(world: World) -> None:
@@ -319,12 +335,16 @@ def _meet_again(world: World) -> None:
     world.story("everybody", "meets again")
     for device in offers:
         here.open_window(device, Role.THERAPIST, joins[0])
+    if dice.random() < 0.3:
+        world.run_until(world.now + LONG_SECONDS)  # the client is late, the therapist waits
     for device in joins:
         here.open_window(device, Role.CLIENT, offers[0])
         world.run_until(world.now + dice.choice([0.0, 0.0, 0.5, 5.0]))
     therapist, client = _must_begin(world)
     _talk(world, therapist, client)
     if dice.random() < 0.5:
+        if dice.random() < 0.4:
+            world.run_until(world.now + LONG_SECONDS)
         client, therapist = _somebody_dies(here, therapist, client, dice)
         _talk(world, therapist, client)
     if dice.random() < 0.6:

@@ -27,7 +27,7 @@ SEED_BYTES: Final = 32
 JOIN_VALID_SECONDS: Final = 120
 """A JOIN that was not answered by then is stale; the client makes a new one."""
 OFFER_FRESH_SECONDS: Final = 600
-"""An OFFER older than this, by its sender's clock as far as it is known, is not joined."""
+"""An OFFER not said again for so long, by its sender's clock as far as it is known, is not joined."""
 
 
 HEARD_LATELY_SECONDS: Final = 60
@@ -129,6 +129,8 @@ class HeardOffer:
     sender_device: bytes
     clock_difference: int
     """Sender's clock minus ours when it was read, in seconds; too small by the time it lay in the channel."""
+    said_at: int
+    """UTC seconds of its sender's clock when it was last made anew: later than `time`, if somebody waits."""
 
 
 class OfferBook:
@@ -162,6 +164,7 @@ class OfferBook:
             order=order,
             sender_device=sender_device,
             clock_difference=utc_seconds - int(now),
+            said_at=utc_seconds,
         )
         self._heard_at = now
         known = self._by_time.get(body.time)
@@ -175,15 +178,23 @@ class OfferBook:
                 order=known.order,
                 sender_device=known.sender_device,
                 clock_difference=max(known.clock_difference, heard.clock_difference),
+                said_at=max(known.said_at, heard.said_at),
             )
         return self._by_time[body.time]
 
     def current(self, now: float) -> HeardOffer | None:
-        """The OFFER to join: the newest one that is not too old by its sender's clock."""
-        newest = max(self._by_time.values(), key=lambda offer: offer.time, default=None)
-        if newest is None or now + newest.clock_difference - newest.time > self._fresh_seconds:
-            return None
-        return newest
+        """The OFFER to join: the newest one whose sender still waits, by its own clock.
+
+        A therapist says an OFFER again until the client is there, also in the middle of a session whose
+        client was lost (S2). So its age is that of its last repetition, and one that nobody repeats hides
+        no other.
+        """
+        waiting = (
+            offer
+            for offer in self._by_time.values()
+            if now + offer.clock_difference - offer.said_at <= self._fresh_seconds
+        )
+        return max(waiting, key=lambda offer: offer.time, default=None)
 
     def heard_lately(self, now: float) -> bool:
         """Whether an OFFER was read within the last minute: a waiting therapist repeats it more often."""
