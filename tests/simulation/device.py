@@ -115,6 +115,15 @@ class Line:
                 return
             self.owner.frame(self, frame)
 
+    def hang(self) -> None:
+        """Dead for the device, and the relay is never told (R3): it goes on sending into it."""
+        if self.alive and not self._cutting:
+            self._cutting = True
+            self.alive = False
+            self.up.fall_silent()
+            self.down.fall_silent()
+            self.owner.disconnected(self)
+
     def cut(self, why: str) -> None:
         """The connection ends for both; of what is on its way some bytes arrive."""
         if not self.alive or self._cutting:

@@ -60,7 +60,7 @@ STILL_DAYS: Final = 9
 """Whoever is stranded asks every day, and no other clock that could help runs longer than a week (R17)."""
 
 _STORE: Final = frozenset({"lost-store", "old-store", "two-stores"})
-_BAD: Final = frozenset({*_STORE, "lie", "old-vault", "twin", "malice", "split"})
+_BAD: Final = frozenset({*_STORE, "lie", "old-vault", "twin", "malice", "split", "squat", "crime"})
 
 
 def strict(world: World) -> bool:
@@ -87,6 +87,7 @@ def check_step(world: World, *, thorough: bool) -> None:
                 world.violate("false-alarm", f"{device.name} alarms without cause: {names}")
         if thorough:
             _check_rows(world, device)
+    world.at_each_step(world)
     if thorough:
         world.thief.steals_one()
 
@@ -261,6 +262,7 @@ def _same_record(world: World) -> str | None:
 def judge(world: World) -> None:
     """The end: nothing lost, doubled, forked; then the relay forgets."""
     check_step(world, thorough=True)
+    world.at_the_end(world)
     sessions.check_vaults(world)
     for device in world.members():
         world.thief.steals(device)

@@ -88,13 +88,21 @@ class RelayHost:
         commit_seconds: How long a call of the store takes.
     """
 
-    def __init__(self, world: RelayWorld, dice: random.Random, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        world: RelayWorld,
+        dice: random.Random,
+        directory: Path | None = None,
+        *,
+        settings: StoreSettings | None = None,
+    ) -> None:
         self._world = world
         self._dice = dice
         self.clock = WorldClock(world)
         self.loop: SimLoop = cast("Any", SimLoop)(lambda: world.now)  # abstract to a type checker only
         self.threaded = int(directory is not None)
-        self.store: Store = MemoryStore(StoreSettings(), rng=dice.randbytes)
+        self._settings = settings or StoreSettings()
+        self.store: Store = MemoryStore(self._settings, rng=dice.randbytes)
         if directory is not None:
             self.store = self._sqlite(directory)
         self.config = Config(times=Times(idle_seconds=1e12), limits=Limits(creations_per_minute=600))
@@ -116,7 +124,7 @@ class RelayHost:
         self.loop.outside = 1
         task = self.loop.create_task(
             SqliteStore.open(
-                directory, StoreSettings(), rng=self._dice.randbytes, monotonic=self.clock.monotonic
+                directory, self._settings, rng=self._dice.randbytes, monotonic=self.clock.monotonic
             )
         )
         task.add_done_callback(lambda _: setattr(self.loop, "outside", 0))

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Final
 
 from crypto.suites import X25519_AES128, CipherSuite
-from simulation import contact, faults, meeting, oracle
+from simulation import aimed, contact, faults, meeting, oracle
 from simulation.contact import ContactWorld
 from simulation.faults import Act
 from simulation.watch import AeadWatch, comparing, watching
@@ -78,7 +78,11 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
     latest = random.Random(f"{seed}/latest")
     if latest.random() < 0.08:
         drawn_profile = latest.choice(LATEST_PROFILES)
+    newest = random.Random(f"{seed}/newest")
+    if newest.random() < 0.2:
+        drawn_profile = newest.choice(sorted(aimed.AIMS))
     profile = profile or drawn_profile
+    aim = aimed.AIMS.get(profile)
     pace = min(pace, 4.0) if profile in {"session", "meeting"} else pace
     kinds = [(name, weight, act) for name, (weight, act) in faults.USUAL.items()]
     optional = dict(faults.SWITCHED)
@@ -102,6 +106,10 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
         kinds += meeting.kinds_of(seed)
     if profile == "contact":
         kinds = list(contact.kinds_of(seed))
+    if aim is not None:
+        kinds = [(name, weight, act) for name, (weight, act) in (*faults.USUAL.items(), *aim.acts.items())]
+        drawn_leaves, drawn_steps = aim.leaves or drawn_leaves, aimed.STEPS
+        pace = min(pace, 600.0)
     return Plan(
         seed=seed,
         leaves=leaves or drawn_leaves,
@@ -129,10 +137,12 @@ def simulate(
     kind = what = ""
     world: World | None = None
     watch = AeadWatch(_complain)
-    with watching(watch), comparing(_complain), contact.simulated_network():
+    with watching(watch), comparing(watch, _complain), contact.simulated_network():
         try:
             make = WORLDS.get(plan.profile, World)
-            world = make(plan.seed, suite=suite, store=store, watch=watch)
+            aim = aimed.AIMS.get(plan.profile, aimed.Aim(acts={}))
+            world = make(plan.seed, suite=suite, store=store, watch=watch, settings=aim.settings)
+            aim.prepare(world)
             on_world(world)
             world.found(plan.leaves)
             for number in range(plan.steps):

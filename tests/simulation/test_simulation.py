@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from crypto.suites import PRODUCT
+from simulation.aimed import AIMS
 from simulation.run import ALL_PROFILES, Outcome, minimise, plan_of, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,12 @@ def test_a_few_seeds_of_each_profile_break_no_invariant(profile: str) -> None:
     for seed in range(DEAR.get(profile, QUICK_SEEDS)):
         outcome = simulate(plan_of(seed, profile=profile, steps=20))
         assert not outcome.kind, _tell(outcome)
+
+
+@pytest.mark.parametrize("aim", AIMS)
+def test_the_disaster_of_each_aim_breaks_no_invariant(aim: str) -> None:
+    outcome = simulate(plan_of(0, profile=aim))
+    assert not outcome.kind, _tell(outcome)
 
 
 @pytest.mark.parametrize("entry", FOUND, ids=lambda entry: f"{entry['seed']}-{entry['kind']}")

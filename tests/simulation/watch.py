@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import crypto.channel
-from clients.sdk.line import log
+from clients.sdk.line import log, receive
 from clients.sdk.line.events import LinePhase
 from clients.sdk.line.payloads import LogClaim
 from clients.sdk.line.step import Step
@@ -44,6 +44,8 @@ class AeadWatch:
         self.cell_keys: dict[bytes, None] = {}
         self._opened: list[bytes] | None = None
         self._read: dict[int, deque[bytes]] = {}
+        self.skipped: list[str] = []
+        """Holes that devices have found in their logs, and that nobody had announced."""
 
     def read_by(self, vault: MemoryVault) -> list[bytes]:
         """The newest messages that were opened in steps which this vault has kept."""
@@ -108,9 +110,14 @@ class Held:
 
 
 @contextmanager
-def comparing(complain: Callable[[str, str], None]) -> Iterator[None]:
-    """R10: whoever reads what another device says of the log, and has it otherwise, does not simply go on."""
+def comparing(watch: AeadWatch, complain: Callable[[str, str], None]) -> Iterator[None]:
+    """R10: whoever reads what another device says of the log, and has it otherwise, does not simply go on.
+
+    Who has a hole there knows the log again by what the other says of it. Holes that nobody announced are
+    written down (``AeadWatch.skipped``).
+    """
     check: Any = log.check_claim
+    count: Any = receive._count
 
     def watched_check(step: Step, claim: LogClaim, seq: int) -> None:
         anchor = claim.anchor
@@ -120,12 +127,27 @@ def comparing(complain: Callable[[str, str], None]) -> Iterator[None]:
         check(step, claim, seq)
         if other and step.state.phase in {LinePhase.ACTIVE, LinePhase.ENDING}:
             complain("fork-unseen", "two devices were shown different logs; one has read of it, and goes on")
+        if same_log and anchor.n < seq and value is not None and not value[33:]:
+            known = step.tables.history.get(u64_key(anchor.n))
+            if step.state.phase is LinePhase.ACTIVE and known is not None and not known[33:]:
+                complain(
+                    "unchecked", "after a hole the log is not known again, though another device told it"
+                )
+
+    def watched_count(step: Step, *, seq: int, close: bool, digest: bytes) -> bool:
+        channel = step.state.channel
+        if step.state.phase is LinePhase.ACTIVE and channel.resync and seq > channel.position + 1:
+            watch.skipped.append(f"the relay goes on at {seq}, and {channel.position + 1} was not said")
+        counted: bool = count(step, seq=seq, close=close, digest=digest)
+        return counted
 
     log.check_claim = watched_check
+    setattr(receive, "_count", watched_count)  # noqa: B010 (mypy forbids assigning a private name)
     try:
         yield
     finally:
         log.check_claim = check
+        setattr(receive, "_count", count)  # noqa: B010 (as above)
 
 
 @contextmanager

@@ -97,6 +97,11 @@ class Stream:
         if self._on_its_way and not self._dead:
             self._arrive(self._on_its_way.popleft())
 
+    def fall_silent(self) -> None:
+        """Nothing more arrives, and nobody is told."""
+        self._dead = True
+        self._on_its_way.clear()
+
     def cut(self) -> None:
         """The connection breaks: of what is on its way a part arrives, up to any byte; nothing more comes."""
         if self._dead:

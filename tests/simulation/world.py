@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from chatserver.store.protocol import StoreSettings
 from chatserver.wire import frames as f
 from clients.sdk.line import events as e
 from clients.sdk.line import messages as line_messages
@@ -88,6 +89,7 @@ class World:
         watch: AeadWatch,
         suite: CipherSuite = X25519_AES128,
         store: Path | None = None,
+        settings: StoreSettings | None = None,
     ) -> None:
         self.seed = seed
         self.suite = suite
@@ -96,7 +98,7 @@ class World:
         self.dice = random.Random(f"{seed}/world")
         self.watch = watch
         self.thief = Thief(self)
-        self.relay = RelayHost(self, random.Random(f"{seed}/relay"), store)
+        self.relay = RelayHost(self, random.Random(f"{seed}/relay"), store, settings=settings)
         self.relay.on_down = partial(self.relay_down, self.relay)
         self.two_stores = TwoStores(self)
         self.mischief = Mischief(random.Random(f"{seed}/mischief"), self.story)
@@ -111,6 +113,10 @@ class World:
         self.removed: list[SimDevice] = []
         self.twins: list[SimDevice] = []
         self.strangers: list[SimDevice] = []
+        self.certificate_day = 21_000
+        """The last day of a device's certificate."""
+        self.at_each_step: Callable[[World], None] = lambda world: None
+        self.at_the_end: Callable[[World], None] = lambda world: None
         self.ghosts: list[Ghost] = []
         self.backup: dict[str, Any] | None = None
         self.lost_welcomes = 0
@@ -209,7 +215,7 @@ class World:
             device_id=DeviceId(dice.randbytes(16)),
             role=DeviceRole.PRIMARY if primary else DeviceRole.SECONDARY,
             not_before_day=19_990,
-            not_after_day=21_000,
+            not_after_day=self.certificate_day,
         )
         own = OwnDevice(
             signature_private=Secret(seed),
