@@ -159,7 +159,10 @@ def simulate(
             kind, what = f"raised {type(error).__name__}", _place(error)
         finally:
             if world is not None:
-                world.close()
+                try:
+                    world.close()
+                except Exception as error:  # noqa: BLE001 (as above)
+                    kind, what = kind or f"raised {type(error).__name__}", what or _place(error)
     if world is None:
         raise RuntimeError("no world")
     return Outcome(

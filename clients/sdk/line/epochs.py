@@ -80,6 +80,7 @@ def _leave_channel(step: Step) -> None:
     step.conn.closed_since = 0.0
     step.conn.closed_reconnects = 0
     step.conn.gate_head = 0
+    step.conn.full = False
 
 
 def _enter_channel(step: Step) -> None:

@@ -150,6 +150,7 @@ def stored(step: Step, event: Stored) -> None:
     elif step.conn.deposited.get(event.deposit_id) == COMMIT_ORDER:
         return  # merged when its closing cell is read, not before (R13); it stays "deposited" until then
     else:
+        step.conn.full = False
         outbox.stored(step, event.deposit_id, event.seq)
 
 
@@ -170,6 +171,7 @@ def deposit_refused(step: Step, event: DepositRefused) -> None:
         case ErrorCode.GONE:
             attach_refused(step, AttachRefused(ref=event.ref, code=event.code))
         case _:
+            step.conn.full = event.code is ErrorCode.QUOTA
             _back_off(step, event.code)
 
 

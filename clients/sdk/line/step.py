@@ -54,6 +54,7 @@ class Connection:
         closed_since: When the relay first said that the current channel is closed (R13); 0 if not.
         closed_reconnects: How often that led to a reconnect; outlives the connection.
         blocked_until: After a refusal that time may cure.
+        full: The current channel takes no cells but a closing one (R5).
         seen_at: Time of the last event, for counting connected time (R9).
     """
 
@@ -64,6 +65,7 @@ class Connection:
     closed_since: float = 0.0
     closed_reconnects: int = 0
     blocked_until: float = 0.0
+    full: bool = False
     seen_at: float = 0.0
 
     def copy(self) -> Connection:
@@ -76,6 +78,7 @@ class Connection:
             closed_since=self.closed_since,
             closed_reconnects=self.closed_reconnects,
             blocked_until=self.blocked_until,
+            full=self.full,
             seen_at=self.seen_at,
         )
 

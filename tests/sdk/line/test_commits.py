@@ -112,6 +112,26 @@ def test_r13_an_intention_that_no_longer_holds_is_dropped() -> None:
         assert list(step.tables.intents.rows()) == []
 
 
+def test_r05_a_lost_device_is_removed_from_a_channel_that_is_full() -> None:
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    first = world.client.view().epoch
+
+    def refuse(connection: Connection, deposit: DepositCell) -> ErrorCode | None:
+        full = world.client.view().epoch == first and not deposit.close
+        return ErrorCode.QUOTA if full else None
+
+    world.disconnect(phone)
+    world.relay.refuse = refuse
+    world.say(world.client, "does not fit")
+    world.handle(world.client, RemoveDevice(device_id=phone.own.device_id))
+    world.run(30)
+    assert len(world.client.view().members) == len(world.therapist.view().members) == 2
+    assert world.therapist.received() == ["does not fit"]
+
+
 def test_r13_a_commit_in_an_unflagged_cell_is_ignored_and_reported() -> None:
     world = opened()
     taken: list[bytes] = []
