@@ -75,6 +75,9 @@ def install() -> Recorder:
     def note_pair(pair: tuple[bytes, bytes], *_: object) -> None:
         recorder.add_key_pair(pair)
 
+    def note_public(public: bytes, *_: object) -> None:
+        recorder.add_identifier(public)
+
     def note_certificate(_: None, certificate: DeviceCertificate, *__: object) -> None:
         for value in (certificate.identity_key, certificate.device_key, certificate.device_id):
             recorder.add_identifier(value)
@@ -87,6 +90,7 @@ def install() -> Recorder:
         _after(CipherSuite, name, note_derived)
     for name in ("derive_key_pair", "signature_key_pair_from_seed"):
         _after(CipherSuite, name, note_pair)
+    _after(CipherSuite, "signature_public_key", note_public)
     _after(DeviceCertificate, "__init__", note_certificate)
     _after(GroupContext, "__init__", note_group)
     _installed = recorder

@@ -109,7 +109,7 @@ def test_every_check_has_a_saboteur_and_every_saboteur_a_claim() -> None:
 @pytest.mark.parametrize("claim", [claim.id for claim in load()])
 def test_a_check_that_loses_its_saboteurs_is_found(claim: str) -> None:
     others = [saboteur for saboteur in SABOTEURS.values() if claim not in saboteur.breaks]
-    assert _never_seen_to_fail(others) == {claim}
+    assert claim in _never_seen_to_fail(others)
 
 
 def _plant(monkeypatch: pytest.MonkeyPatch, planted: Saboteur) -> bool:

@@ -19,8 +19,10 @@ def _party(what: str) -> tuple[str, ...]:
     return (sys.executable, str(HERE / "bad_party.py"), what)
 
 
-def _register(name: str, claim: str, what: str, target: Target, also: frozenset[str] = frozenset()) -> None:
-    @saboteur(name, claim, what=what, also=also)
+def _register(
+    name: str, claim: str | tuple[str, ...], what: str, target: Target, also: frozenset[str] = frozenset()
+) -> None:
+    @saboteur(name, *((claim,) if isinstance(claim, str) else claim), what=what, also=also)
     def make(folder: Path) -> Target:
         return target
 
@@ -90,17 +92,11 @@ _register(
 )
 _register(
     "talking-ids",
-    "live.traffic",
-    "a device that sends text where an id should be, and a relay that keeps what it got",
+    ("live.traffic", "live.memory"),
+    "a device that sends text where an id should be, and a relay that keeps what it got: without the first "
+    "there is no text that the second could keep",
     Target(party=_party("talking_ids"), relay=_relay("kept_frames")),
-    frozenset({"live.files", "live.memory"}),
-)
-_register(
-    "remembering-relay",
-    "live.memory",
-    "text in the relay's memory",
-    Target(party=_party("talking_ids"), relay=_relay("kept_frames")),
-    frozenset({"live.files", "live.traffic"}),
+    frozenset({"live.files"}),
 )
 _register(
     "drafts", "live.vault-sealed", "a device that keeps drafts in plain files", Target(party=_party("drafts"))

@@ -66,6 +66,12 @@ def _spoilt(
     return Target(store=store)
 
 
+def _place(path: Path, content: bytes) -> None:
+    """A file that only the relay's user may read: what it is about is its being there."""
+    path.write_bytes(content)
+    path.chmod(0o600)
+
+
 @saboteur("arrival-column", "store.schema", what="the store has a column that is not published")
 def arrival_column(folder: Path) -> Target:
     return _spoilt(folder, ("ALTER TABLE slots ADD COLUMN seen BLOB", ()))
@@ -79,7 +85,7 @@ def counted_rows(folder: Path) -> Target:
 @saboteur("kept-journal", "store.files", what="a copy of the store beside it")
 def kept_journal(folder: Path) -> Target:
     store = good_store(folder)
-    (store / "relay.db-journal").write_bytes(os.urandom(100))
+    _place(store / "relay.db-journal", os.urandom(100))
     return Target(store=store)
 
 
@@ -171,6 +177,6 @@ def kept_log(folder: Path) -> Target:
     log = (store / "relay.db-wal").read_bytes()
     main = (store / "relay.db").read_bytes()
     database.close()
-    (store / "relay.db").write_bytes(main)
-    (store / "relay.db-wal").write_bytes(log)
+    _place(store / "relay.db", main)
+    _place(store / "relay.db-wal", log)
     return Target(store=store)
