@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from clients.audit.host.logs import PROXIES, system_logs
 from clients.audit.host.machine import block_devices, is_encrypted, lines, listeners, settings
 from clients.audit.model import Finding, broken, holds, judge, unchecked
 from clients.audit.registry import check
@@ -37,17 +38,6 @@ UNIT: Final = {
 }
 """What the unit of a relay must say; a value of those named."""
 
-PROXIES: Final = {
-    "nginx": (
-        "etc/nginx",
-        re.compile(r"^\s*access_log\s+(?!off\b)", re.MULTILINE),
-        re.compile(r"^\s*access_log\s+off\b", re.MULTILINE),
-    ),
-    "Caddy": ("etc/caddy", re.compile(r"^\s*log\b", re.MULTILINE), None),
-    "HAProxy": ("etc/haproxy", re.compile(r"^\s*option\s+(httplog|tcplog)\b", re.MULTILINE), None),
-    "Apache": ("etc/apache2", re.compile(r"(?mi)^\s*(CustomLog|TransferLog)\b"), None),
-}  # fmt: skip
-"""Proxy → folder, what turns an access log on, and what must stand there because a log is the default."""
 PASSES_ON: Final = re.compile(r"\b(?:proxy_pass|reverse_proxy|ProxyPass|server)\b[^\n]*")
 USUAL_PORT: Final = 8440
 
@@ -114,20 +104,22 @@ def _owner(path: Path) -> int | None:
 
 @check("host.relay-log")
 def relay_log(target: Target) -> Finding:
-    """Every line of the relay's log against the few forms that it may have."""
-    if target.log is None or not target.log.is_file():
-        return unchecked("The relay's log is no file that this audit knows; look in the service manager.")
-    told = [line for line in lines(target.log) if line.strip()]
+    """Every line that the relay has in its own file, the journal or the system's log, against their forms."""
+    places = {"its own file": lines(target.log) if target.log is not None else []} | system_logs(target)
+    told = {name: [line for line in said if line.strip()] for name, said in places.items()}
+    if not any(told.values()):
+        return unchecked("No log of the relay is found here: no file, and nothing in journal or syslog.")
     odd = [
-        number
-        for number, line in enumerate(told, start=1)
+        f"{name}: line {number} is none of the events"
+        for name, said in told.items()
+        for number, line in enumerate(said, start=1)
         if not any(form.fullmatch(line) for form in LOG_LINES)
     ]
     return judge(
-        [f"line {number} is none of the events" for number in odd],
+        odd,
         "The relay's log holds events with numbers and nothing of anybody.",
         "The relay's log holds more than events with numbers.",
-        f"{len(told)} lines",
+        "; ".join(f"{name}: {len(said)} lines" for name, said in told.items() if said),
     )
 
 
@@ -136,16 +128,13 @@ def proxy_log(target: Target) -> Finding:
     """Settings of the proxies that pass connections on to the relay."""
     port = int(settings(target).get("listen", {}).get("port", USUAL_PORT))
     faults, seen = [], []
-    for name, (folder, logs, must) in PROXIES.items():
+    for name, (folder, faults_of) in PROXIES.items():
         text = "\n".join(_without_comments(target.under_root(folder)))
         passed_on = [match[0] for match in PASSES_ON.finditer(text)]
         if not any(str(port) in line or "amanat" in line for line in passed_on):
             continue
         seen.append(name)
-        if logs.search(text):
-            faults.append(f"{name} writes an access log")
-        elif must is not None and not must.search(text):
-            faults.append(f"{name} writes an access log unless it is told not to")
+        faults += [f"{name} {fault}" for fault in faults_of(text)]
     if not seen:
         return unchecked("No proxy on this machine passes connections on to the relay.")
     return judge(

@@ -21,6 +21,7 @@ UMask=0077
 NGINX = """server {
     listen 443 ssl;
     access_log off;
+    error_log stderr emerg;
     location / { proxy_pass http://127.0.0.1:8440; }
 }
 """
@@ -101,6 +102,28 @@ def access_log(folder: Path) -> Target:
 def default_access_log(folder: Path) -> Target:
     target = good_host(folder)
     _write(target.root / "etc/nginx/sites-enabled/amanat.conf", NGINX.replace("    access_log off;\n", ""))
+    return target
+
+
+@saboteur("error-log", "host.no-access-log", what="a proxy whose errors name clients, as they do unless told")
+def error_log(folder: Path) -> Target:
+    target = good_host(folder)
+    _write(
+        target.root / "etc/nginx/sites-enabled/amanat.conf",
+        NGINX.replace("    error_log stderr emerg;\n", ""),
+    )
+    return target
+
+
+@saboteur("address-in-syslog", "host.relay-log", what="a system log with the relay's lines, and an address")
+def address_in_syslog(folder: Path) -> Target:
+    target = good_host(folder)
+    _write(
+        target.root / "var/log/syslog",
+        "Nov 23 07:00:00 host systemd[1]: Started amanat-relay.service - 203.0.113.9.\n"
+        "Nov 23 07:00:01 host amanat-relay[77]: started descriptors=1024 dumpless=1\n"
+        "Nov 23 07:00:02 host amanat-relay[77]: connection from 203.0.113.9\n",
+    )
     return target
 
 
