@@ -308,7 +308,9 @@ def twin(world: World, dice: random.Random) -> None:
     world.story(device.name, "a copy of its vault is started elsewhere")
     world.note("twin")
     world.watch.single_use = False
-    other = SimDevice(world, f"{device.name}'", device.own, primary=device.primary, vault=MemoryVault())
+    # A name of its own: from it comes its randomness, which no two copies of a vault share.
+    marks = "'" * (1 + sum(known.twin_of is device for known in world.twins))
+    other = SimDevice(world, f"{device.name}{marks}", device.own, primary=device.primary, vault=MemoryVault())
     other.vault.restore(device.saved)
     other.joined = True
     other.twin_of = device

@@ -274,7 +274,7 @@ class LineMachine:
         """The newest ``limit`` messages in the order in which they are shown (R11)."""
         with self._look() as step:
             rows = list(step.tables.messages.rows(reverse=True, limit=limit))
-        return [messages.show(row) for row in reversed(rows)]
+        return [messages.show(row) for row in messages.in_order(rows[::-1])]
 
     def founding_welcome(self) -> tuple[bytes, bytes] | None:
         """(welcome id, Welcome) of first contact, until :class:`WelcomeDelivered` named it."""

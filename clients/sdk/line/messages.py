@@ -1,7 +1,8 @@
 """The list of messages: rows by place, an index by counter and by item (R11, R23).
 
 A gap takes its place in the list when it is noticed, as a row marked missing; the late message fills that
-row. So the list is in the order of the counters per sender without ever being sorted or renumbered.
+row. A joiner marks no gaps before it was told where to count from (R16), so what is shown is put in order
+once more (:func:`in_order`); no row is ever renumbered.
 """
 
 from __future__ import annotations
@@ -184,6 +185,16 @@ def add_received(step: Step, device_id: bytes, payload: Payload, *, mine: bool) 
     step.state.last_activity = step.now
     if not mine:
         step.state.unread += 1
+
+
+def in_order(rows: list[MessageRow]) -> list[MessageRow]:
+    """R11: rows as they are shown: those of one sender by counter, in the places that they have together."""
+    by_sender: dict[bytes, list[MessageRow]] = {}
+    for row in rows:
+        if row.counter:
+            by_sender.setdefault(row.device_id, []).append(row)
+    sorted_rows = {who: iter(sorted(own, key=lambda row: row.counter)) for who, own in by_sender.items()}
+    return [next(sorted_rows[row.device_id]) if row.counter else row for row in rows]
 
 
 def show(row: MessageRow) -> LineMessage:

@@ -12,7 +12,7 @@
         opaque group_id<V>;
         uint64 epoch;                    /* that the device is stranded in */
         uint16 reason;
-        uint8  sound;                    /* 1: it may stay on its own branch, if no better one asks */
+        uint8  stay;                     /* 0 never, 1 if nobody else can, 2 if no better one asks */
         uint64 next_counter;             /* of the device that is asked: above all that was seen of it */
         opaque device_id[16];
         opaque key_package<V>;           /* fresh; its leaf has the stranded leaf's certificate and key */
@@ -25,6 +25,7 @@ A cell is sealed as in R1, with ``ExpandWithLabel(R, "return key", "", 32)`` and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from clients.sdk.line.events import RejoinReason
@@ -41,6 +42,15 @@ MAX_KEY_PACKAGE_BYTES: Final = 8_192
 MAX_WELCOME_BYTES: Final = 16_300
 
 
+class Stay(Enum):
+    """Whether a stranded device may stay on its branch and let the others in; the value is on the wire."""
+
+    NEVER = 0
+    ALONE = 1
+    """If everybody is stranded, and nobody is sound."""
+    SOUND = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejoinRequest:
     """A stranded device asks to be removed and added again.
@@ -54,14 +64,14 @@ class RejoinRequest:
     reason: RejoinReason
     device_id: bytes
     key_package: bytes
-    sound: bool = False
+    stay: Stay = Stay.NEVER
     next_counter: int = 1
     signature: bytes = b""
 
     def signed_content(self) -> bytes:
         """Everything above the signature."""
         writer = Writer().opaque(self.group_id).u64(self.epoch).u16(self.reason.value)
-        writer.u8(self.sound).u64(self.next_counter)
+        writer.u8(self.stay.value).u64(self.next_counter)
         return writer.raw(self.device_id).opaque(self.key_package).to_bytes()
 
     def verify(self, signature_key: bytes) -> None:
@@ -112,14 +122,15 @@ def _read(reader: Reader) -> RejoinRequest | RejoinWelcome:
                 reason = RejoinReason(reader.u16())
             except ValueError:
                 raise reader.error("unknown reason") from None
-            sound = reader.u8()
-            if sound > 1:
-                raise reader.error("flag is neither 0 nor 1")
+            try:
+                stay = Stay(reader.u8())
+            except ValueError:
+                raise reader.error("unknown value of stay") from None
             return RejoinRequest(
                 group_id=group_id,
                 epoch=epoch,
                 reason=reason,
-                sound=sound == 1,
+                stay=stay,
                 next_counter=reader.u64(),
                 device_id=reader.bytes_(DEVICE_ID_BYTES),
                 key_package=reader.opaque(MAX_KEY_PACKAGE_BYTES),

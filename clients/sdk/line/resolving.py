@@ -3,6 +3,9 @@
 ``different`` ends the line. ``same`` lets R18 proceed once: a device that already holds another's request
 keeps its own branch and answers; one that holds none asks.
 
+If everybody is stranded and nobody is sound, one of those that were merely left behind does it (an absence of
+all beyond the relay's limits, or a relay that says GONE to everybody).
+
 After *two branches* that does not do: the device that was offered both asks members of both, each of them
 would stay and answer, and it would be offered both again. So everybody who hears of two branches asks too,
 and of all that ask one stays where it is (:func:`consider`) and lets the others in.
@@ -10,15 +13,21 @@ and of all that ask one stays where it is (:func:`consider`) and lets the others
 
 from __future__ import annotations
 
-from clients.sdk.line import ending, epochs
+from typing import Final
+
+from clients.sdk.line import commits, ending, epochs, log
 from clients.sdk.line.events import AlarmKind, LinePhase, RejoinReason
 from clients.sdk.line.fork import FORKS
+from clients.sdk.line.payloads import encode_claim
 from clients.sdk.line.phases import strand
+from clients.sdk.line.rejoin_wire import Stay
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import RequestRow
 from clients.sdk.line.timing import BRANCHES_SECONDS, REJOIN_DELAY_SECONDS
 from crypto.errors import StateError
+
+_LEFT_BEHIND: Final = frozenset({RejoinReason.GONE, RejoinReason.FULL, RejoinReason.FAULT})
 
 
 def resolve(step: Step, *, same: bool) -> None:
@@ -67,45 +76,74 @@ def decided(step: Step, member: Member) -> bool:
     return recent and step.state.phase is LinePhase.ACTIVE and member.added_at <= resolved_at
 
 
-def sound(step: Step) -> bool:
-    """Whether a stranded device may stay where it is, if all others are stranded too (R18).
+def may_stay(step: Step) -> Stay:
+    """Whether a stranded device may stay on its own branch, if others are stranded too (R18).
 
-    Only after a fork that its person resolved, or where the relay lost its state (R9); and not while it waits
-    to be told how far it had counted: it could let nobody in.
+    It is sound after a fork that its person resolved, or where the relay lost its state (R9). Where the
+    channel has ended without it, is full, or could not be followed, others may have gone on, and it stays
+    only if nobody has. Never from an old vault (R9), nor while it waits to be told how far it had counted.
     """
     state = step.state
-    resolved = FORKS if state.resolved_same else frozenset()
-    return (
-        step.group is not None
-        and bool(state.secret)
-        and not state.awaits_info
-        and state.stranded_reason in {RejoinReason.RELAY_LOST_STATE, *resolved}
-    )
+    if step.group is None or not state.secret or state.awaits_info:
+        return Stay.NEVER
+    if state.stranded_reason is RejoinReason.RELAY_LOST_STATE:
+        return Stay.SOUND
+    if state.stranded_reason in FORKS:
+        return Stay.SOUND if state.resolved_same else Stay.NEVER
+    return Stay.ALONE if state.stranded_reason in _LEFT_BEHIND else Stay.NEVER
+
+
+def _everybody_asks(step: Step, asked: list[RequestRow]) -> bool:
+    """Whether no other leaf of the present tree can have gone on: each has asked, signed by its key."""
+    others = {member.device_id for member in step.state.members} - {step.own.device_id}
+    return others <= {row.device_id for row in asked}
 
 
 def consider(step: Step) -> bool:
     """Stranded devices ask each other: exactly one stays where it is, and answers (R18).
 
     Of the sound ones the one in the latest epoch stays, then the one with the lowest device id; all see the
-    same requests and come to the same result. After two branches each waits an hour or two before it stays,
-    so that all can have asked, and whoever stays already can have answered.
+    same requests and come to the same result. If none is sound and everybody asks, one of those that were
+    only left behind stays. After two branches, and then, each waits an hour or two before it stays, so that
+    all can have asked, and whoever stays already can have answered.
 
     Returns:
         Whether this device stays; it is active again then.
     """
     state = step.state
-    if state.phase is not LinePhase.STRANDED or not sound(step):
+    stay = may_stay(step)
+    if state.phase is not LinePhase.STRANDED or stay is Stay.NEVER:
         return False
     asked = [row for row in step.tables.requests.rows() if step.now < row.noted_at + BRANCHES_SECONDS]
-    if not asked:
+    alone = stay is Stay.ALONE
+    if not asked or (alone and not _everybody_asks(step, asked)):
         return False
-    if _of_two_branches(state.stranded_reason, asked) and not 0 < state.stay_at <= step.now:
+    waits = alone or _of_two_branches(state.stranded_reason, asked)
+    if waits and not 0 < state.stay_at <= step.now:
         return False
-    mine = (-state.epoch, step.own.device_id)
-    if any(row.sound and mine > (-row.epoch, row.device_id) for row in asked):
+    mine = (-stay.value, -state.epoch, step.own.device_id)
+    able = [row for row in asked if row.stay is not Stay.NEVER]
+    if any(mine > (-row.stay.value, -row.epoch, row.device_id) for row in able):
         return False
+    if alone:
+        _into_new_epoch(step)
     _go_on(step)
     return True
+
+
+def _into_new_epoch(step: Step) -> None:
+    """The channel of this epoch is gone, full, or at odds; nobody reads there, so nobody need see its end.
+
+    The commit is never sent. All other leaves have asked, and are let in by Remove and Add in the new epoch.
+    """
+    made = step.mls.commit(
+        adds=(), removes=(), rng=step.rng, authenticated_data=encode_claim(log.own_claim(step))
+    )
+    epochs.next_epoch(step, step.mls.merge(made.staged), added=set())
+    commits.schedule_update(step)
+    step.state.previous = None
+    for alarm in (AlarmKind.CHANNEL_FULL, AlarmKind.CHANNEL_GONE, AlarmKind.DEVICE_FAULT):
+        step.clear_alarm(alarm)
 
 
 def _go_on(step: Step) -> None:

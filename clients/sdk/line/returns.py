@@ -97,8 +97,9 @@ def pump(step: Step) -> None:
     if not step.conn.up or not others:
         return
     state.rejoin_requested_at = step.now
-    if state.stranded_reason in FORKS and not state.stay_at:
-        state.stay_at = step.now + STAY_DELAY_SECONDS + step.random_seconds(STAY_DELAY_SECONDS)
+    if not state.stay_at:
+        state.stay_at = step.now + STAY_DELAY_SECONDS
+        state.stay_at += step.random_seconds(STAY_DELAY_SECONDS) if state.stranded_reason in FORKS else 0
     key_package = _fresh_key_package(step)
     for member in others:
         message = _request(step, state.stranded_reason, key_package, member)
@@ -115,7 +116,7 @@ def _request(step: Step, reason: RejoinReason, key_package: bytes, member: Membe
         group_id=step.state.group_id,
         epoch=step.state.epoch,
         reason=reason,
-        sound=resolving.sound(step),
+        stay=resolving.may_stay(step),
         next_counter=1 if counted is None else max(counted.contiguous, counted.highest) + 1,
         device_id=step.own.device_id,
         key_package=key_package,
@@ -206,7 +207,7 @@ def _take_request(step: Step, row: ReturnRow, request: RejoinRequest) -> None:
         key_package=request.key_package,
         due_at=due_at,
         noted_at=step.now,
-        sound=request.sound,
+        stay=request.stay,
         secret=row.secret,
     )
     step.tables.requests.put(request.device_id, noted)

@@ -25,6 +25,7 @@ from clients.sdk.line.record import (
     enum_field,
     list_field,
 )
+from clients.sdk.line.rejoin_wire import Stay
 from keys.vault import VaultTransaction
 
 R = TypeVar("R", bound=Record)
@@ -317,7 +318,7 @@ class RequestRow(Record):
     key_package: bytes
     due_at: float
     noted_at: float
-    sound: bool
+    stay: Stay
     secret: bytes = field(repr=False)
 
     LAYOUT: ClassVar[Layout] = (
@@ -327,7 +328,7 @@ class RequestRow(Record):
         ("key_package", OPAQUE),
         ("due_at", SECONDS),
         ("noted_at", SECONDS),
-        ("sound", FLAG),
+        ("stay", enum_field(Stay)),
         ("secret", OPAQUE),
     )
 

@@ -48,8 +48,8 @@ LOST_STATE_SECONDS: Final = DAY_SECONDS
 REJOIN_DELAY_SECONDS: Final = HOUR_SECONDS
 """R18: another person's device answers after a random 0 to 60 minutes."""
 STAY_DELAY_SECONDS: Final = HOUR_SECONDS
-"""R18: after two branches a device waits so long, and a random part of as long again, to be let in before it
-stays: whoever has decided already answers within the hour."""
+"""R18: after two branches (and a random part of as long again), or where nobody is sound, a device waits so
+long to be let in before it stays: whoever can answer does so within the hour."""
 BRANCHES_SECONDS: Final = 2 * DAY_SECONDS
 """R18: how long the people's word about two branches holds for others that ask; how long a request counts."""
 REJOIN_INTERVAL_SECONDS: Final = DAY_SECONDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clients.sdk.line import resolving, taking_info
+from clients.sdk.line import messages, resolving, taking_info
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
@@ -15,7 +15,7 @@ from clients.sdk.line.events import (
     RequestRejoin,
     Resolve,
 )
-from clients.sdk.line.rejoin_wire import RejoinRequest
+from clients.sdk.line.rejoin_wire import RejoinRequest, Stay
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import RequestRow
 from support.fake_relay import Connection
@@ -206,7 +206,7 @@ def test_r18_two_branches_become_one_though_both_let_a_device_in() -> None:
         assert len([row for row in sim.rows() if not row.missing]) == 3
 
 
-def _row(device_id: bytes, *, epoch: int, reason: RejoinReason, noted_at: float, sound: bool) -> RequestRow:
+def _row(device_id: bytes, *, epoch: int, reason: RejoinReason, noted_at: float, stay: Stay) -> RequestRow:
     return RequestRow(
         device_id=device_id,
         epoch=epoch,
@@ -214,7 +214,7 @@ def _row(device_id: bytes, *, epoch: int, reason: RejoinReason, noted_at: float,
         key_package=b"",
         due_at=noted_at,
         noted_at=noted_at,
-        sound=sound,
+        stay=stay,
         secret=b"",
     )
 
@@ -235,29 +235,30 @@ def test_r18_of_all_that_ask_after_two_branches_one_stays() -> None:
     now = opened().now
     low, high = bytes(16), b"\xff" * 16
     two = RejoinReason.TWO_BRANCHES
-    cases: list[tuple[list[tuple[bytes, int, bool, float]], bool]] = [
+    cases: list[tuple[list[tuple[bytes, int, Stay, float]], bool]] = [
         ([], False),  # nobody to let in
-        ([(high, 0, True, now)], True),
-        ([(low, 0, True, now)], False),  # that one stays
-        ([(low, 0, False, now)], True),  # that one cannot
-        ([(high, 1, True, now)], False),  # a later epoch
-        ([(low, -1, True, now)], True),  # an earlier one
-        ([(high, 0, True, now), (low, 0, True, now)], False),
-        ([(low, 0, True, now - 3 * DAY), (high, 0, True, now)], True),  # it asks no more
+        ([(high, 0, Stay.SOUND, now)], True),
+        ([(low, 0, Stay.SOUND, now)], False),  # that one stays
+        ([(low, 0, Stay.NEVER, now)], True),  # that one cannot
+        ([(low, 0, Stay.ALONE, now)], True),  # that one only if nobody else can
+        ([(high, 1, Stay.SOUND, now)], False),  # a later epoch
+        ([(low, -1, Stay.SOUND, now)], True),  # an earlier one
+        ([(high, 0, Stay.SOUND, now), (low, 0, Stay.SOUND, now)], False),
+        ([(low, 0, Stay.SOUND, now - 3 * DAY), (high, 0, Stay.SOUND, now)], True),  # it asks no more
     ]
     for asked, stays in cases:
         world = opened()
         epoch = world.client.view().epoch
         rows = [
-            _row(device_id, epoch=epoch + more, reason=two, noted_at=noted_at, sound=sound)
-            for device_id, more, sound, noted_at in asked
+            _row(device_id, epoch=epoch + more, reason=two, noted_at=noted_at, stay=stay)
+            for device_id, more, stay, noted_at in asked
         ]
         assert _stays(world, rows) is stays, asked
 
 
 def test_r18_after_two_branches_nobody_stays_at_once_nor_before_it_was_told_its_counter() -> None:
     world = opened()
-    rows = [_row(b"\xff" * 16, epoch=0, reason=RejoinReason.FORK, noted_at=world.now, sound=True)]
+    rows = [_row(b"\xff" * 16, epoch=0, reason=RejoinReason.FORK, noted_at=world.now, stay=Stay.SOUND)]
     assert not _stays(world, rows, after=HOUR)
     assert not _stays(world, rows, awaits=True)
     assert _stays(world, rows)
@@ -288,3 +289,67 @@ def test_r09_an_old_vault_stays_one_until_it_was_told_its_counter() -> None:
         _unsure(step)
     world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
     assert world.state(world.therapist).stranded_reason is RejoinReason.CLONE
+
+
+# -- everybody is stranded
+
+
+def _all_gone(world: World, *sims: Sim) -> None:
+    for sim in sims:
+        world.handle(sim, RequestRejoin(reason=RejoinReason.GONE))
+
+
+def test_r18_when_all_were_left_behind_one_goes_on_and_lets_the_others_in() -> None:
+    """Campaign, seed 203 (vaults): all were away for longer than the relay keeps how a channel ended."""
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    everybody = (world.client, world.therapist, phone)
+    _all_gone(world, *everybody)
+    world.run(HOUR - 60)
+    assert {sim.view().phase for sim in everybody} == {LinePhase.STRANDED}  # somebody might still answer
+    world.run(2 * DAY)
+    _lines_up(world, *everybody)
+    for sim in everybody:
+        world.say(sim, f"from {sim.name}")
+    world.settle()
+    for sim in everybody:
+        assert len([row for row in sim.rows() if not row.missing]) == 3
+
+
+def test_r18_nobody_goes_on_alone_while_another_may_have_gone_on() -> None:
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    world.disconnect(phone)
+    _all_gone(world, world.client, world.therapist)
+    epoch = world.client.view().epoch
+    world.run(3 * DAY)
+    assert {world.client.view().phase, world.therapist.view().phase} == {LinePhase.STRANDED}
+    world.online(phone)  # it answers as ever
+    world.run(DAY + 2 * HOUR)
+    _lines_up(world, world.client, world.therapist, phone)
+    assert world.client.view().epoch > epoch
+
+
+def test_r09_an_old_vault_goes_on_by_itself_never() -> None:
+    world = opened()
+    for sim in (world.client, world.therapist):
+        world.handle(sim, RequestRejoin(reason=RejoinReason.CLONE))
+    world.run(3 * DAY)
+    assert {world.client.view().phase, world.therapist.view().phase} == {LinePhase.STRANDED}
+
+
+# -- what came before the device was told where to count from
+
+
+def test_r11_what_came_late_to_a_joiner_is_shown_in_its_senders_order() -> None:
+    """Campaign, seed 206 (all): before LINE_INFO a joiner marks no gaps that a late message could fill."""
+    world = opened()
+    world.say(world.client, "one", "two", "three")
+    with world.therapist.machine._look() as step:
+        rows = list(step.tables.messages.rows())
+    shown = messages.in_order([rows[2], rows[0], rows[1]])
+    assert [row.body for row in shown] == [b"one", b"two", b"three"]
