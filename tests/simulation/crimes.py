@@ -184,9 +184,57 @@ def scene_of(crime: Crime) -> Callable[[World, random.Random], None]:
     return play
 
 
+def deserts(world: World, dice: random.Random) -> None:
+    """A second device breaks P1 and is never seen again: the others are not stranded, with nobody to ask."""
+    scenes.all_online(world, 120)
+    second = [device for device in scenes.connected(world) if not device.primary]
+    if world.happened.get("crime") or not second:
+        return
+    rogue = dice.choice(second)
+    cell = malice._forge(rogue, partial(_made, parent_hash, world, rogue, dice))
+    if cell is None:
+        return
+    world.note("crime")
+    world.story(rogue.name, "closes the channel with a commit that contradicts the tree, and is gone")
+    malice._deposit(rogue, cell, close=True, dice=dice)
+    world.run_until(world.now + 0.25)
+    rogue.stop()
+    rogue.wants = rogue.joined = False
+    for text in world.texts.values():
+        text.excused = text.excused or text.sender is rogue
+    scenes.all_online(world, 120)
+
+
+def four_times(world: World, dice: random.Random) -> None:
+    """All four turns of one epoch are closed with what is no commit: the line ends, for all (R14)."""
+    for _ in range(4):
+        scenes.all_online(world, 60)
+        devices = scenes.connected(world)
+        if not devices or world.happened.get("crime", 0) >= 4:
+            return
+        world.note("crime")
+        world.note("end")
+        malice.closes_with_text(world, dice.choice(devices), dice)
+        world.run_until(world.now + 30)
+    for device in world.members():
+        world.say(device)
+
+
+def quiet_turn(world: World, dice: random.Random) -> None:
+    """After a refused commit nobody writes for two days: all stay where they are (R14, R9)."""
+    scenes.all_online(world, 120)
+    devices = scenes.connected(world)
+    if devices and world.happened.get("crime", 0) < MOST:
+        world.note("crime")
+        malice.closes_with_text(world, dice.choice(devices), dice)
+        world.run_until(world.now + 120)
+        scenes.all_online(world, 2 * DAY)
+
+
 def nothing_forbidden(world: World) -> None:
     """R14: what P forbids is in nobody's tree."""
     persons = {device.own.identity_key for device in world.devices}
+    known = {device.own.device_id for device in world.devices}
     for device in world.members():
         with device.machine._look() as step:
             if step.group is None:
@@ -208,7 +256,6 @@ def nothing_forbidden(world: World) -> None:
                 wrong = "a third person"
             if node.capabilities != product_capabilities(world.suite):
                 wrong = "a leaf that can more than the profile"
-        known = {d.own.device_id for d in world.devices}
         if len(nodes) > 4:
             wrong = wrong or "more than four leaves"
         if {c.device_id for c in certificates} - known:

@@ -130,6 +130,30 @@ def two_logs(world: World, dice: random.Random) -> None:
     scenes.all_online(world, 60)
 
 
+def two_ends(world: World, dice: random.Random) -> None:
+    """The relay shows one device a text before the closing cell that it shows nobody else (R10)."""
+    scenes.all_online(world, 120)
+    devices = world.members()
+    if world.two_stores.second is not None or not world.relay.up or len(devices) < 2:
+        return
+    apart, other = dice.sample(devices, 2)
+    world.story("relay", f"keeps {apart.name} on a second store")
+    world.note("two-stores")
+    world.two_stores.begin(apart=frozenset({apart.name}), crosses=1.0, slowest=2.0)
+    world.run_until(world.now + 60)
+    scenes.all_online(world, 30)
+    world.story(other.name, "wants new keys")
+    _wants(other, e.SelfUpdate())
+    world.say(apart)
+    world.run_until(world.now + 60)
+    for device in (other, apart, other, apart):
+        world.say(device)
+        world.run_until(world.now + 30)
+    world.story("relay", "has one store again")
+    world.two_stores.end(second_survives=dice.random() < 0.5)
+    scenes.all_online(world, 60)
+
+
 def after_hole(world: World, dice: random.Random) -> None:
     """A device comes back when cells that it has not read have expired."""
     scenes.all_online(world, 60)
@@ -233,6 +257,7 @@ def adds_and_dies(world: World, dice: random.Random) -> None:
 
 def all_welcomed(world: World) -> None:
     """R19: the Welcome waits until it is handed out, so a device that was added comes."""
-    late = [device for device in world.devices if not device.joined]
-    if late and set(world.happened) <= {"end"}:
-        world.violate("not-welcomed", f"{late[0].name} was added, and never got its Welcome")
+    counted = {member.device_id for device in world.members() for member in world.state(device).members}
+    for device in world.devices:
+        if not device.joined and device.own.device_id in counted:
+            world.violate("not-welcomed", f"{device.name} was added, and never got its Welcome")

@@ -13,8 +13,9 @@ from chatserver.wire import frames as f
 from chatserver.wire.limits import BODY_BYTES, ChannelClass
 from simulation import malice
 from simulation.device import SimDevice
+from simulation.mischief import Lie
 from simulation.wire import framed
-from simulation.world import World
+from simulation.world import DAY, World
 
 
 def all_online(world: World, seconds: float) -> None:
@@ -136,15 +137,28 @@ def busy_return(world: World, dice: random.Random) -> None:
 
 
 def dies_while_storing(world: World, dice: random.Random) -> None:
-    """The relay dies right before or after it has stored a text."""
+    """The relay dies before, while or after it stores a text, which soon comes over all the same (R4)."""
     all_online(world, 30)
-    world.relay.crash_in = (1, dice.choice(["before", "after"]))
-    world.story("relay", f"will die {world.relay.crash_in[1]} the next call of its store")
-    world.say(dice.choice(world.members()))
+    when = dice.choice(["before", "while", "after"])
+    if when == "while":
+        world.relay.commit_seconds = 5.0
+    else:
+        world.relay.crash_in = (1, when)
+    world.story("relay", f"will die {when} it stores")
+    device = dice.choice(world.members())
+    number = len(world.texts)
+    world.say(device)
+    world.run_until(world.now + 0.5)
+    if when == "while":
+        world.relay.crash()
+        world.relay.commit_seconds = 0.0
     world.run_until(world.now + 20)
     if not world.relay.up:
         world.relay.start()
-    all_online(world, 60)
+    all_online(world, 300)
+    others = [d for d in world.members() if d.own.identity_key != device.own.identity_key]
+    if not any(other.name in list(world.texts.values())[number].got for other in others):
+        world.violate("late", f"text {number} has not come over five minutes after the relay came back (R4)")
 
 
 def leaves_while_storing(world: World, dice: random.Random) -> None:
@@ -169,6 +183,30 @@ def leaves_while_storing(world: World, dice: random.Random) -> None:
         if heads and heads[0] > state.channel.position and stored:
             world.violate("not-shown", f"{other.name} is attached and is not shown text {text.number}")
     all_online(world, 30)
+
+
+def withheld(world: World, dice: random.Random) -> None:
+    """The relay keeps a cell from one device and shows it the next ones (R10)."""
+    all_online(world, 60)
+    victim = dice.choice(world.members())
+    world.mischief.lies.append(Lie("withhold", victim.name, 1))
+    world.note("lie")
+    for _ in range(2):
+        for device in world.members():
+            world.say(device)
+        world.run_until(world.now + 30)
+
+
+def flag(world: World, dice: random.Random) -> None:
+    """The relay turns one flag for one device, which moves on alone; then all are together (R14, R9)."""
+    all_online(world, 60)
+    victim = dice.choice(world.members())
+    world.mischief.lies.append(Lie("flag", victim.name, 1))
+    world.note("lie")
+    for device in world.members():
+        world.say(device)
+    world.run_until(world.now + 120)
+    all_online(world, 1.5 * DAY)
 
 
 def channels(world: World) -> list[Any]:

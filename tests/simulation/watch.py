@@ -124,6 +124,7 @@ def comparing(watch: AeadWatch, complain: Callable[[str, str], None]) -> Iterato
         value = step.tables.history.get(u64_key(anchor.n))
         same_log = anchor.incarnation == step.state.channel.incarnation
         other = same_log and value is not None and value[33:] not in {b"", anchor.log_hash}
+        other = other or (claim.previous is not None and step.state.previous not in {None, claim.previous})
         check(step, claim, seq)
         if other and step.state.phase in {LinePhase.ACTIVE, LinePhase.ENDING}:
             complain("fork-unseen", "two devices were shown different logs; one has read of it, and goes on")
@@ -138,7 +139,10 @@ def comparing(watch: AeadWatch, complain: Callable[[str, str], None]) -> Iterato
         channel = step.state.channel
         if step.state.phase is LinePhase.ACTIVE and channel.resync and seq > channel.position + 1:
             watch.skipped.append(f"the relay goes on at {seq}, and {channel.position + 1} was not said")
+        gap = not channel.resync and seq > channel.position + 1
         counted: bool = count(step, seq=seq, close=close, digest=digest)
+        if gap and step.state.phase in {LinePhase.ACTIVE, LinePhase.ENDING}:
+            complain("gap-unseen", "the relay left out cells without saying so, and the device goes on")
         return counted
 
     log.check_claim = watched_check

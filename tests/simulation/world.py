@@ -449,6 +449,8 @@ class World:
 
     def _look_for_keys(self, device: SimDevice, frame: f.Deposit) -> None:
         state = self.state(device)
+        if state.phase is e.LinePhase.UNDECIDED and frame.k == state.addresses[state.turn]:
+            self.violate("sends-on", f"{device.name} fears a fork, and sends all the same (R10)")
         self.thief.hears_of(state)
         for secret in (state.secret, state.cell_key):
             if secret and secret in frame.body:
