@@ -6,7 +6,6 @@ acknowledgements, no closing cells, no tombstones. A cell that fell out of the r
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from chatserver.clock import Clock
@@ -18,7 +17,7 @@ from chatserver.wire.limits import INCARNATION_BYTES, LIVE_LINGER_SECONDS, LIVE_
 class LiveChannel(Channel):
     """One channel: its ring, and the tokens that hold its slots."""
 
-    __slots__ = ("_clock", "_numbers", "_ring", "left_at", "readers", "slots")
+    __slots__ = ("_clock", "_ring", "left_at", "readers", "slots")
 
     def __init__(self, channel_id: bytes, incarnation: bytes, readers: int, clock: Clock) -> None:
         super().__init__(channel_id, incarnation, 0)
@@ -26,8 +25,7 @@ class LiveChannel(Channel):
         self.slots: set[bytes] = set()
         self.left_at = clock.monotonic()
         self._clock = clock
-        self._ring: deque[tuple[bytes, StoredCell]] = deque()
-        self._numbers: dict[bytes, int] = {}
+        self._ring: dict[bytes, StoredCell] = {}  # by deposit id, the oldest first
 
     def take_slot(self, token_hash: bytes) -> bool:
         """Find or take a slot; False if all belong to others (R3)."""
@@ -40,14 +38,13 @@ class LiveChannel(Channel):
 
     def append(self, deposit_id: bytes, body: bytes) -> tuple[StoredCell | None, int]:
         """Number a cell; (None, its number) if this deposit id is still in the ring (R4)."""
-        known = self._numbers.get(deposit_id)
+        known = self._ring.get(deposit_id)
         if known is not None:
-            return None, known
+            return None, known.seq
         cell = StoredCell(seq=self.head + 1, close=False, body=body)
         if len(self._ring) == LIVE_RING_CELLS:
-            del self._numbers[self._ring.popleft()[0]]
-        self._ring.append((deposit_id, cell))
-        self._numbers[deposit_id] = cell.seq
+            del self._ring[next(iter(self._ring))]
+        self._ring[deposit_id] = cell
         if not self.attachments:
             self.left_at = self._clock.monotonic()
         return cell, cell.seq
@@ -55,10 +52,10 @@ class LiveChannel(Channel):
     async def page(self, position: int) -> CellPage:
         """What the ring still has after a position, what it lost as a range."""
         items: list[StoredCell | ExpiredRange] = []
-        first = self._ring[0][1].seq if self._ring else self.head + 1
+        first = next(iter(self._ring.values())).seq if self._ring else self.head + 1
         if position + 1 < first:
             items.append(ExpiredRange(first=position + 1, last=first - 1))
-        items.extend(cell for _, cell in self._ring if cell.seq > position)
+        items.extend(cell for cell in self._ring.values() if cell.seq > position)
         return CellPage(items=tuple(items), position=self.head, head=self.head, incarnation=self.incarnation)
 
     def leave(self, attachment: Attachment) -> None:

@@ -1,6 +1,7 @@
 """What hostile peers do to a relay on this machine, each for a number of rounds; a program of its own too.
 
-python tests/support/hostile.py NAME PORT ROUNDS
+python tests/support/hostile.py NAME PORT ROUNDS attacks over and over from one line of its standard input to
+the next, and says what it was answered, in JSON, when it has stopped.
 """
 
 from __future__ import annotations
@@ -138,15 +139,18 @@ async def half_open(port: int, rounds: int) -> Counter[str]:
     opened = await asyncio.gather(
         *(asyncio.open_connection("127.0.0.1", port) for _ in range(min(rounds, 300)))
     )
-    for number, (_, writer) in enumerate(opened):
-        writer.write((b"", b"GET /v1/ws HT", b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nX: ")[number % 3])
     answers: Counter[str] = Counter()
-    for reader, writer in opened:
-        with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(30):
-                await reader.read()
-        answers["cut off"] += 1
-        writer.close()
+    try:
+        for number, (_, writer) in enumerate(opened):
+            writer.write((b"", b"GET /v1/ws HT", b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nX: ")[number % 3])
+        for reader, _ in opened:
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(30):
+                    await reader.read()
+            answers["cut off"] += 1
+    finally:
+        for _, writer in opened:
+            writer.close()
     return answers
 
 
@@ -223,6 +227,28 @@ ATTACKS: dict[str, Attack] = {
     )
 }
 
+
+async def obey(name: str, port: int, rounds: int) -> None:
+    """Attack from each odd line of standard input to the line after it."""
+    while await asyncio.to_thread(sys.stdin.readline):
+        answers: Counter[str] = Counter()
+        attacking = asyncio.ensure_future(_over_and_over(name, port, rounds, answers))
+        await asyncio.to_thread(sys.stdin.readline)
+        attacking.cancel()
+        await asyncio.wait([attacking])
+        sys.stdout.write(json.dumps(answers) + "\n")
+        sys.stdout.flush()
+
+
+async def _over_and_over(name: str, port: int, rounds: int, answers: Counter[str]) -> None:
+    while True:
+        try:
+            answers.update(await ATTACKS[name](port, rounds))
+        except (OSError, aiohttp.ClientError, websockets.WebSocketException, AssertionError):
+            answers["thrown out"] += 1
+            await asyncio.sleep(0.01)
+
+
 if __name__ == "__main__":
     _name, _port, _rounds = sys.argv[1:]
-    sys.stdout.write(json.dumps(asyncio.run(ATTACKS[_name](int(_port), int(_rounds)))) + "\n")
+    asyncio.run(obey(_name, int(_port), int(_rounds)))
