@@ -192,7 +192,9 @@ class Limits:
         low=MIN_ADDRESS_FACTOR,
         high=1_000_000,
     )
-    live_channels: int = _setting(2_000, "channels", "about 145 KiB each when full, in memory", low=1, high=1_000_000)
+    live_channels: int = _setting(
+        2_000, "channels", "about 145 KiB each when full, in memory", low=1, high=1_000_000
+    )
     queued_kib: int = _setting(
         256,
         "KiB per connection",
