@@ -232,6 +232,8 @@ class RelayHost:
             seconds = self.commit_seconds * self._dice.random()
             self._world.at(self._world.now + seconds, lambda: self._committed(done))
             await done
+            if gate.dead:
+                await self._forever()  # a process that died writes nothing any more
 
     def _committed(self, done: asyncio.Future[None]) -> None:
         if not done.done():
@@ -252,9 +254,12 @@ class RelayHost:
                     gate.dead = True
                     self._world.story("relay", f"dies {where} a call of its store ({name})")
         if gate.dead:
-            never: asyncio.Future[None] = self.loop.create_future()
-            self._never.append(never)
-            await never  # this process says nothing more
+            await self._forever()  # this process says nothing more
+
+    async def _forever(self) -> None:
+        never: asyncio.Future[None] = self.loop.create_future()
+        self._never.append(never)
+        await never
 
     # -- the disk
 
