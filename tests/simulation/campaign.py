@@ -24,6 +24,8 @@ RECORD = ROOT / ".cache" / "simulation"
 CODE = ("crypto", "keys", "chatserver", "clients/sdk", "tests/simulation")
 CHUNK = 20
 """Seeds that a process takes at once."""
+PROGRESS_SECONDS = 60.0
+"""How often it says how far it is."""
 MINIMISE_SECONDS = 60.0
 """Processor time for making a failure's story short: a run that never settles takes long by itself."""
 
@@ -121,11 +123,21 @@ def campaign(*, wanted: int, seconds: float, processes: int, profile: str) -> di
     path = RECORD / f"{code_digest()}{'-' + profile if profile else ''}.json"
     record = _load(path)
     before = record["seconds"]
-    begun = time.monotonic()
+    begun = said = time.monotonic()
+    seeds_before = record["seeds"]
+    if seeds_before:
+        say(f"goes on after {seeds_before} seeds, {len(record['failures'])} failures ({path.name})")
     for chunk in _chunks(_firsts(record, wanted), profile, processes, until=begun + seconds):
         _add(record, chunk)
         record["seconds"] = before + time.monotonic() - begun
-        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        unfinished = path.with_suffix(".new")
+        unfinished.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        unfinished.replace(path)  # whenever it is stopped, the record is whole
+        if time.monotonic() - said >= PROGRESS_SECONDS:
+            said = time.monotonic()
+            hourly = (record["seeds"] - seeds_before) * 3_600 / (said - begun)
+            bad = len(record["failures"])
+            say(f"{record['seeds']} of {wanted} seeds, {bad} failures, {hourly:.0f} seeds an hour")
         for failure in chunk["failures"]:
             say(f"seed {failure['seed']} ({failure['profile']}, {failure['leaves']} leaves): "
                 f"{failure['kind']}: {failure['what']}")  # fmt: skip
