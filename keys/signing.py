@@ -35,6 +35,7 @@ class Label(StrEnum):
     CONTACT_BUNDLE = "contact bundle"
     INBOX_OPEN = "inbox open"
     REJOIN_REQUEST = "rejoin request"
+    WHEREABOUTS = "whereabouts"
 
 
 class AuthenticationFailed(Exception):

@@ -43,17 +43,6 @@ NEVER_HONESTLY: Final = frozenset(
 )
 """What no person may be told when nobody lied and no disk was lost."""
 
-LOSSES: Final = frozenset(
-    {
-        AlarmKind.RELAY_LOST_STATE,
-        AlarmKind.FORK,
-        AlarmKind.TWO_BRANCHES,
-        AlarmKind.CLONE,
-        AlarmKind.CHANNEL_GONE,
-    }
-)
-"""What tells a person that this device and another may not have the same."""
-
 MANY_STRANDINGS: Final = 12
 """How often a device may lose its place after faults stopped: a few times, until all have one branch."""
 STILL_DAYS: Final = 9
@@ -225,27 +214,6 @@ def _agreed(world: World) -> str | None:
     return _same_record(world)
 
 
-def _apart_and_told(world: World) -> bool:
-    """Two stores took two commits of one epoch: two branches, which have no channel in common any more.
-
-    R10 compares inside a channel, so no message can show it (docs/SIMULATION.md). What is demanded: every
-    device of all branches but one was told of a loss or a fork, or shows its texts as not delivered.
-    """
-    if "two-stores" not in world.happened:
-        return False
-    branches: dict[tuple[int, bytes], list[SimDevice]] = {}
-    for device in world.members():
-        with device.machine._look() as step:
-            if step.state.phase not in OVER and step.group is not None:
-                branches.setdefault((step.group.epoch, step.group.epoch_authenticator), []).append(device)
-    unaware = [
-        branch
-        for branch in branches.values()
-        if not all(LOSSES & set(d.told_alarms) or d.machine.view().undelivered for d in branch)
-    ]
-    return len(branches) > 1 and len(unaware) <= 1
-
-
 def _same_record(world: World) -> str | None:
     """R10: whoever has read equally far in one channel has read the same."""
     hashes: dict[tuple[bytes, int], bytes] = {}
@@ -269,13 +237,9 @@ def judge(world: World) -> None:
     over = [d for d in world.members() if d.machine.view().phase in OVER]
     if over and not {"end", "malice"} & set(world.happened):
         world.violate("ended", f"{over[0].name}: the line is over, and nobody ended it")
-    apart = _apart_and_told(world)
-    if apart:
-        world.note("apart")
-        world.story("everybody", "are in two branches, and were told")
     for device in world.members():
-        _judge_device(world, device, ended=bool(over) or apart)
-    wrong = None if apart else _agreed(world)
+        _judge_device(world, device, ended=bool(over))
+    wrong = _agreed(world)
     stranded = any(d.machine.view().phase is LinePhase.STRANDED for d in world.members())
     if wrong is not None and not over and not stranded:
         world.violate("disagreement", wrong)
@@ -283,8 +247,7 @@ def judge(world: World) -> None:
     if dead and not over and not stranded:
         world.violate("dead-leaf", dead)
     for text in world.texts.values():
-        if not apart:
-            _judge_text(world, text)
+        _judge_text(world, text)
     _forget(world)
 
 

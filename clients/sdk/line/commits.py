@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from clients.sdk.line import cells, log, removals, sealing
+from clients.sdk.line import cells, log, removals, sealing, whereabouts
 from clients.sdk.line.events import AlarmKind, DeliveryState, LinePhase
 from clients.sdk.line.payloads import encode_claim
 from clients.sdk.line.state import Member
@@ -144,6 +144,8 @@ def _due(step: Step) -> Intention | None:
     is let in again: the others may be in an epoch that was closed here, and whoever changes keys now branches
     off alone, into a channel where nobody is and nothing seems lost.
     """
+    if whereabouts.behind(step):
+        return None  # another leaf has gone on, by a closing cell that is still to be read
     if step.state.channel.lost_seconds is not None:
         return _rejoin_due(step)
     if step.state.update_first:

@@ -127,6 +127,8 @@ def destroy(step: Step, phase: LinePhase) -> None:
         tables.counters,
         tables.welcomes,
         tables.removed,
+        tables.epochs,
+        tables.ahead,
     ):
         table.clear()
     for blobs in (tables.history, tables.own_cells, tables.second_welcome):

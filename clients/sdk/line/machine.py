@@ -38,6 +38,7 @@ from clients.sdk.line import (
     receipts,
     returns,
     timers,
+    whereabouts,
     wishes,
 )
 from clients.sdk.line.events import (
@@ -163,6 +164,7 @@ class LineMachine:
             CodecError: The vault's records are damaged.
         """
         with self._step(now) as step:
+            whereabouts.wait(step, max(0.0, now - step.conn.seen_at) if step.conn.seen_at else 0.0)
             network.count_connected_time(step)
             step.conn.seen_at = now
             _apply(step, event)
@@ -305,6 +307,7 @@ def _pump(step: Step) -> None:
         outbox.add(step, item_class=ItemClass.RECEIPT, kind=PayloadKind.RECEIPT)
     outbox.pump(step)
     returns.pump(step)
+    whereabouts.pump(step)
     ending.pump(step)
 
 

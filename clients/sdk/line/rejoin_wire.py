@@ -1,10 +1,11 @@
 """What stands in the cells of a return channel (R18).
 
     struct {
-        uint8  kind;                     /* 1 request, 2 welcome */
+        uint8  kind;                     /* 1 request, 2 welcome, 3 whereabouts */
         select (kind) {
             case 1: RejoinRequest;
             case 2: opaque welcome<V>;   /* MLSMessage(Welcome) */
+            case 3: Whereabouts;         /* docs/adr/0046 */
         };
     } ReturnMessage;
 
@@ -18,6 +19,15 @@
         opaque key_package<V>;           /* fresh; its leaf has the stranded leaf's certificate and key */
         opaque signature[64];            /* label "rejoin request", by the leaf's key, over all above */
     } RejoinRequest;
+
+    struct {
+        opaque group_id<V>;
+        uint64 epoch;                    /* that the device is in */
+        uint64 joined_epoch;             /* in which its leaf came in */
+        opaque tag[32];                  /* SHA-256("amanat branch v1" || epoch_authenticator) */
+        opaque device_id[16];
+        opaque signature[64];            /* label "whereabouts", by the leaf's key, over all above */
+    } Whereabouts;
 
 A cell is sealed as in R1, with ``ExpandWithLabel(R, "return key", "", 32)`` and the return channel's id.
 """
@@ -38,6 +48,8 @@ from keys.signing import SIGNATURE_BYTES, AuthenticationFailed, Label
 
 KIND_REQUEST: Final = 1
 KIND_WELCOME: Final = 2
+KIND_WHEREABOUTS: Final = 3
+TAG_BYTES: Final = 32
 MAX_KEY_PACKAGE_BYTES: Final = 8_192
 MAX_WELCOME_BYTES: Final = 16_300
 
@@ -93,6 +105,41 @@ class RejoinWelcome:
     welcome: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whereabouts:
+    """A device tells another one, of which it has heard nothing in this epoch, where it is."""
+
+    group_id: bytes
+    epoch: int
+    joined_epoch: int
+    tag: bytes
+    device_id: bytes
+    signature: bytes = b""
+
+    def signed_content(self) -> bytes:
+        """Everything above the signature."""
+        writer = Writer().opaque(self.group_id).u64(self.epoch).u64(self.joined_epoch)
+        return writer.raw(self.tag).raw(self.device_id).to_bytes()
+
+    def verify(self, signature_key: bytes) -> None:
+        """Check that the leaf's own key signed it.
+
+        Raises:
+            AuthenticationError: It did not.
+        """
+        try:
+            signing.verify(signature_key, Label.WHEREABOUTS, self.signed_content(), self.signature)
+        except AuthenticationFailed:
+            raise AuthenticationError from None
+
+
+def encode_whereabouts(note: Whereabouts, signature_private: Secret) -> bytes:
+    """Sign and encode."""
+    content = note.signed_content()
+    signature = signing.sign(signature_private.reveal(), Label.WHEREABOUTS, content)
+    return bytes([KIND_WHEREABOUTS]) + content + signature
+
+
 def encode_request(request: RejoinRequest, signature_private: Secret) -> bytes:
     """Sign and encode a request."""
     content = request.signed_content()
@@ -105,7 +152,7 @@ def encode_welcome(welcome: bytes) -> bytes:
     return Writer().u8(KIND_WELCOME).opaque(welcome).to_bytes()
 
 
-def decode_return_message(data: bytes) -> RejoinRequest | RejoinWelcome:
+def decode_return_message(data: bytes) -> RejoinRequest | RejoinWelcome | Whereabouts:
     """Read what a return channel's cell holds. A request is not verified yet.
 
     Raises:
@@ -114,7 +161,7 @@ def decode_return_message(data: bytes) -> RejoinRequest | RejoinWelcome:
     return decode(data, _read)
 
 
-def _read(reader: Reader) -> RejoinRequest | RejoinWelcome:
+def _read(reader: Reader) -> RejoinRequest | RejoinWelcome | Whereabouts:
     match reader.u8():
         case 1:
             group_id, epoch = reader.opaque(255), reader.u64()
@@ -138,5 +185,14 @@ def _read(reader: Reader) -> RejoinRequest | RejoinWelcome:
             )
         case 2:
             return RejoinWelcome(welcome=reader.opaque(MAX_WELCOME_BYTES))
+        case 3:
+            return Whereabouts(
+                group_id=reader.opaque(255),
+                epoch=reader.u64(),
+                joined_epoch=reader.u64(),
+                tag=reader.bytes_(TAG_BYTES),
+                device_id=reader.bytes_(DEVICE_ID_BYTES),
+                signature=reader.bytes_(SIGNATURE_BYTES),
+            )
         case _:
             raise reader.error("unknown kind of message in a return channel")

@@ -11,8 +11,8 @@ device stands in the tree
 - nothing that it says is believed, and its rejoin requests are refused (:func:`refused`).
 
 A row goes when the device's own person adds it anew, or, where this device was away when that happened, when
-another device of that person writes content with it in the tree (:func:`vouched`): one that knew of the
-removal would have removed it first.
+the primary device of that person writes content with it in the tree (:func:`vouched`): it makes all removals
+that its person wants, so it would have removed it first.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from clients.sdk.line.events import AlarmKind
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import RemovedRow
+from crypto.tree_math import LeafIndex
+from keys.certificates import DeviceCertificate
 
 
 def remember(step: Step, *, added: set[bytes], removed: set[bytes]) -> None:
@@ -62,9 +64,18 @@ def look(step: Step) -> None:
         )
 
 
+def _primary(step: Step, member: Member) -> bool:
+    leaf = step.mls.member(LeafIndex(member.leaf_index)).leaf_node
+    return DeviceCertificate.decode(leaf.credential.identity).primary
+
+
 def vouched(step: Step, member: Member) -> None:
-    """Another device of the same person wrote content here: it wants that device in the line."""
-    if member.identity_key == step.own.identity_key:
+    """The same person's primary device wrote content here: it wants that device in the line.
+
+    It alone links and removes devices, and none can remove it (R14 P4), so it knows. A third device may not
+    have read the removal, and its word would make this one forget it.
+    """
+    if member.identity_key == step.own.identity_key or not _primary(step, member):
         return
     for back in returned(step):
         if back.identity_key == member.identity_key:

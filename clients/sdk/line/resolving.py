@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from clients.sdk.line import commits, ending, epochs, log
+from clients.sdk.line import commits, ending, epochs, log, whereabouts
 from clients.sdk.line.events import AlarmKind, LinePhase, RejoinReason
 from clients.sdk.line.fork import FORKS
 from clients.sdk.line.payloads import encode_claim
@@ -87,7 +87,8 @@ def may_stay(step: Step) -> Stay:
     if step.group is None or not state.secret or state.awaits_info:
         return Stay.NEVER
     if state.stranded_reason is RejoinReason.RELAY_LOST_STATE:
-        return Stay.SOUND
+        # Another one that is in a later epoch lets this device in.
+        return Stay.NEVER if whereabouts.left_behind(step) else Stay.SOUND
     if state.stranded_reason in FORKS:
         return Stay.SOUND if state.resolved_same else Stay.NEVER
     return Stay.ALONE if state.stranded_reason in _LEFT_BEHIND else Stay.NEVER

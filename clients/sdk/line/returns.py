@@ -19,6 +19,7 @@ from clients.sdk.line import (
     resolving,
     secrets_of_line,
     taking_info,
+    whereabouts,
 )
 from clients.sdk.line.events import (
     AlarmKind,
@@ -27,7 +28,7 @@ from clients.sdk.line.events import (
     RejoinReason,
 )
 from clients.sdk.line.fork import FORKS, declare_fork
-from clients.sdk.line.rejoin_wire import RejoinRequest, RejoinWelcome
+from clients.sdk.line.rejoin_wire import RejoinRequest, RejoinWelcome, Whereabouts
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import (
@@ -163,6 +164,8 @@ def cell(step: Step, row: ReturnRow, event: CellArrived) -> None:
                 _take_request(step, row, request)
             case RejoinWelcome() as answer:
                 _take_welcome(step, answer.welcome)
+            case Whereabouts() as note:
+                whereabouts.take(step, note)
     except (CodecError, ValidationError, AuthenticationError):
         step.notify(AlarmKind.UNREADABLE, "A request in the return channel could not be read.", keep=False)
 
@@ -308,6 +311,7 @@ def _join(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:
         state.resolved_at = step.now  # the others come to this branch too
     state.rejoin_requested_at = state.second_welcome_at = state.stay_at = 0.0
     step.tables.second_welcome.clear()
+    whereabouts.forget(step)
     step.tables.requests.clear()  # of before: this device's tree is another one now
     epochs.enter_epoch(step, group, added=set())
     for member in state.members:

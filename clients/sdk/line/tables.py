@@ -263,6 +263,55 @@ class RemovedRow(Record):
 
 
 @dataclass(slots=True, kw_only=True)
+class EpochRow(Record):
+    """An epoch that this device has been in (docs/adr/0046). Key: its number.
+
+    Attributes:
+        tag: Of :func:`clients.sdk.line.whereabouts.tag_of`.
+        told_at: When those who were not heard in it were last told of it, UTC seconds; 0 never.
+    """
+
+    epoch: int
+    tag: bytes
+    entered_at: float
+    told_at: float = 0.0
+
+    LAYOUT: ClassVar[Layout] = (
+        ("epoch", U64),
+        ("tag", OPAQUE),
+        ("entered_at", SECONDS),
+        ("told_at", SECONDS),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class AheadRow(Record):
+    """Where another leaf said that it is (docs/adr/0046). Key: its device id.
+
+    Attributes:
+        joined_epoch: In which that leaf came into the line, as it says.
+        connected_seconds: In which the way there could have been read.
+        acted_at: When this device found itself left behind by it, UTC seconds; 0 if not.
+    """
+
+    device_id: bytes
+    epoch: int
+    joined_epoch: int
+    tag: bytes
+    connected_seconds: float = 0.0
+    acted_at: float = 0.0
+
+    LAYOUT: ClassVar[Layout] = (
+        ("device_id", OPAQUE),
+        ("epoch", U64),
+        ("joined_epoch", U64),
+        ("tag", OPAQUE),
+        ("connected_seconds", SECONDS),
+        ("acted_at", SECONDS),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
 class ReturnRow(Record):
     """An own return channel under one R (R18).
 
@@ -486,6 +535,8 @@ class Tables:
         self.welcomes = Table(tx, line_id, "line.welcome", WelcomeRow)
         self.alarms = Table(tx, line_id, "line.alarm", AlarmRow)
         self.removed = Table(tx, line_id, "line.removed", RemovedRow)
+        self.epochs = Table(tx, line_id, "line.epoch", EpochRow)
+        self.ahead = Table(tx, line_id, "line.ahead", AheadRow)
 
 
 def u64_key(number: int) -> bytes:

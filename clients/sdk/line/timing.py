@@ -58,6 +58,15 @@ OLD_SECRET_SECONDS: Final = 90 * DAY_SECONDS
 """R18: how long an old R is heard."""
 SECOND_WELCOME_SECONDS: Final = MINUTE_SECONDS
 """R18: connected time in which the log may explain a second Welcome, before it counts as another branch."""
+WHEREABOUTS_FIRST_SECONDS: Final = DAY_SECONDS
+WHEREABOUTS_REPEAT_SECONDS: Final = 7 * DAY_SECONDS
+"""docs/adr/0046: who was not heard in an epoch for a day is told where this device is; then every 7 days."""
+LEFT_BEHIND_SECONDS: Final = DAY_SECONDS
+"""docs/adr/0046: of own connected time in which the way to another's later epoch must have come."""
+AHEAD_GRACE_SECONDS: Final = 3 * DAY_SECONDS
+"""docs/adr/0046: so long a device left behind waits for the one ahead before it may stay where it is."""
+WHEREABOUTS_EPOCHS: Final = 256
+"""docs/adr/0046: of how many epochs the hash is kept."""
 MAX_REJOIN_KEY_PACKAGES: Final = 8
 KEY_PACKAGE_DAYS: Final = 3
 

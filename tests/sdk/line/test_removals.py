@@ -150,6 +150,29 @@ def test_r18_a_person_who_wants_the_device_after_all_is_believed() -> None:
     assert not {alarm.kind for alarm in world.therapist.view().alarms} & {AlarmKind.REMOVED_IS_BACK}
 
 
+def test_r18_a_third_device_that_may_not_have_read_the_removal_is_not_believed() -> None:
+    """Only the primary device links and removes; ADR 0027 allows two devices, the protocol more (R2)."""
+    world = World()
+    world.online(world.client, world.therapist)
+    world.settle()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    tablet = world.add_device(world.client, "tablet")
+    world.online(tablet)
+    world.settle()
+    with world.therapist.machine._step(world.now) as step:
+        removals.remember(step, added=set(), removed={phone.own.device_id})
+        removals.look(step)
+    world.say(tablet, "nobody told me")
+    world.settle()
+    assert world.therapist.received() == ["nobody told me"]
+    assert _removed(world, world.therapist) == [phone.own.device_id]
+    world.say(world.client, "it is mine")
+    world.settle()
+    assert _removed(world, world.therapist) == []
+
+
 def test_r09_an_export_carries_the_removals_and_an_older_one_is_still_read() -> None:
     world, phone = _undone()
     exported = world.client.machine.export()
