@@ -14,6 +14,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG: Final = Path("config.toml")
 
 INTERRUPTED: Final = 130
+
+PATIENCE_SECONDS: Final = 0.02
+"""An acknowledgement waits so long for a cell, to share its transaction: nobody waits for its answer."""
 
 SWEEP_SECONDS: Final = 1.0
 """How often the relay looks for what is late."""
@@ -234,9 +238,8 @@ async def _serve_until_stopped(
         loop.add_signal_handler(number, stopping.set)
     tls = _tls_context(config.tls)
     loop.add_signal_handler(signal.SIGHUP, _read_tls_again, tls, config.tls, log)
-    store = await SqliteStore.open(
-        directory, config.store_settings(), cell_bytes=cell_bytes[ChannelClass.STORED]
-    )
+    settings = replace(config.store_settings(), patience_seconds=PATIENCE_SECONDS)
+    store = await SqliteStore.open(directory, settings, cell_bytes=cell_bytes[ChannelClass.STORED])
     try:
         async with Relay(config, store, log=log, cell_bytes=cell_bytes) as relay:
             server = RelayServer(relay)

@@ -18,7 +18,7 @@ from typing import Final
 
 from chatserver.config import load
 from chatserver.main import serve
-from chatserver.store.channels import attach
+from chatserver.store.channels import Channels
 from chatserver.store.database import open_database
 from chatserver.store.erasure import erase
 from chatserver.store.protocol import ChannelId, ChannelRef, StoreSettings, TokenHash, day_of
@@ -38,6 +38,7 @@ def fill(store: Path, count: int) -> None:
         StoreError: the store is in use, or cannot be written.
     """
     settings = StoreSettings()
+    channels = Channels(settings, os.urandom)
     today = day_of(time.time())
     database = open_database(store, owner=True, check=False)
     try:
@@ -46,7 +47,7 @@ def fill(store: Path, count: int) -> None:
         for first in range(0, count, FILL_AT_ONCE):
             database.connection.execute("BEGIN IMMEDIATE")
             for channel_id in channel_ids[first : first + FILL_AT_ONCE]:
-                attach(
+                channels.attach(
                     database.connection,
                     ChannelRef(
                         channel_id=ChannelId(channel_id), channel_class=ChannelClass.STORED, readers=2
@@ -54,9 +55,8 @@ def fill(store: Path, count: int) -> None:
                     TokenHash(os.urandom(32)),
                     today=today,
                     may_create=True,
-                    settings=settings,
-                    rng=os.urandom,
                 )
+            channels.write(database.connection)
             database.connection.execute("COMMIT")
             if database.wal_bytes() > settings.wal_limit_bytes:
                 erase(database)

@@ -77,6 +77,7 @@ class StoreSettings:
         max_therapists: inboxes that may be registered (R21).
         max_queued: calls waiting for the writer; more raise `StoreOverloaded`. 4,096 cells are 64 MiB.
         max_batch: calls in one transaction, so that no caller waits for an endless one.
+        patience_seconds: so long an acknowledgement may wait for another request, to share its transaction.
         erase_seconds: the longest time that deleted bytes stay in the write-ahead log (H1).
         wal_limit_bytes: size of the write-ahead log at which it is erased at once, deposits waiting (H1).
         reserve_bytes: free space of the disk that cells may not take, so that acknowledgement, deletion and
@@ -95,6 +96,7 @@ class StoreSettings:
     max_therapists: int = 255
     max_queued: int = 4_096
     max_batch: int = 512
+    patience_seconds: float = 0.0
     erase_seconds: float = 5.0
     wal_limit_bytes: int = 64 * 1024 * 1024
     reserve_bytes: int = 128 * 1024 * 1024

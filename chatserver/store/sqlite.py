@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from chatserver.store import channels, checks, expiry, inboxes
+from chatserver.store import checks, expiry, inboxes
+from chatserver.store.channels import Channels
 from chatserver.store.database import Connect, Database, connect, create_files, open_database
 from chatserver.store.errand import errand
 from chatserver.store.protocol import (
@@ -36,6 +38,8 @@ from chatserver.store.protocol import (
     TokenHash,
 )
 from chatserver.store.writer import Writer
+
+T = TypeVar("T")
 
 
 def init_store(directory: Path) -> None:
@@ -63,9 +67,16 @@ class SqliteStore:
     """A `Store` in a directory. Make one with `open`; it belongs to the event loop that opened it."""
 
     def __init__(
-        self, writer: Writer, *, settings: StoreSettings, rng: Callable[[int], bytes], cell_bytes: int
+        self,
+        writer: Writer,
+        channels: Channels,
+        *,
+        settings: StoreSettings,
+        rng: Callable[[int], bytes],
+        cell_bytes: int,
     ) -> None:
         self._writer = writer
+        self._channels = channels
         self._settings = settings
         self._rng = rng
         self._cell_bytes = cell_bytes
@@ -101,9 +112,10 @@ class SqliteStore:
         def opened() -> Database:
             return open_database(directory, owner=True, check=chosen.check_at_open, connect=connect)
 
-        writer = Writer(opened, settings=chosen, monotonic=monotonic)
+        channels = Channels(chosen, rng)
+        writer = Writer(opened, channels, settings=chosen, monotonic=monotonic)
         await writer.start()
-        return cls(writer, settings=chosen, rng=rng, cell_bytes=cell_bytes)
+        return cls(writer, channels, settings=chosen, rng=rng, cell_bytes=cell_bytes)
 
     async def attach(
         self, channel: ChannelRef, token_hash: TokenHash, *, today: Day, may_create: bool = True
@@ -112,15 +124,7 @@ class SqliteStore:
         checks.channel_ref(channel)
         checks.token_hash(token_hash)
         return await self._writer.submit(
-            lambda db: channels.attach(
-                db,
-                channel,
-                token_hash,
-                today=today,
-                may_create=may_create,
-                settings=self._settings,
-                rng=self._rng,
-            )
+            lambda db: self._channels.attach(db, channel, token_hash, today=today, may_create=may_create)
         )
 
     async def deposit(
@@ -138,7 +142,7 @@ class SqliteStore:
         checks.deposit_id(deposit_id)
         checks.body(body, self._cell_bytes)
         return await self._writer.submit(
-            lambda db: channels.deposit(
+            lambda db: self._channels.deposit(
                 db,
                 channel,
                 deposit_id=deposit_id,
@@ -146,8 +150,6 @@ class SqliteStore:
                 body=body,
                 today=today,
                 may_create=may_create,
-                settings=self._settings,
-                rng=self._rng,
             ),
             brings_body=True,
         )
@@ -160,9 +162,7 @@ class SqliteStore:
         checks.token_hash(token_hash)
         checks.not_negative(seq, "a number of a cell")
         return await self._writer.submit(
-            lambda db: channels.acknowledge(
-                db, channel_id, token_hash, seq, today=today, settings=self._settings
-            )
+            lambda db: self._channels.acknowledge(db, channel_id, token_hash, seq, today=today), may_wait=True
         )
 
     async def read(self, channel_id: ChannelId, position: int, *, max_cells: int = 64) -> CellPage | Refused:
@@ -171,7 +171,7 @@ class SqliteStore:
         checks.not_negative(position, "a position")
         checks.not_negative(max_cells, "a limit")
         return await self._writer.submit(
-            lambda db: channels.read(db, channel_id, position, max_cells=max_cells)
+            lambda db: self._channels.read(db, channel_id, position, max_cells=max_cells)
         )
 
     async def open_inbox(
@@ -290,7 +290,7 @@ class SqliteStore:
         cells = closed = 0
         after: tuple[bytes, int] | None = (b"", 0)
         while after is not None:
-            step = await self._writer.submit(
+            step = await self._by_table(
                 partial(expiry.expire_cells, after=after, today=today, settings=self._settings)
             )
             cells += step.cells
@@ -302,11 +302,21 @@ class SqliteStore:
         cells = untouched = 0
         after: bytes | None = b""
         while after is not None:
-            step = await self._writer.submit(partial(expiry.expire_channels, after=after, today=today))
+            step = await self._by_table(partial(expiry.expire_channels, after=after, today=today))
             cells += step.cells
             untouched += step.channels
             after = step.stopped_at
         return cells, untouched
+
+    async def _by_table(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        """A step that goes by what stands in the tables of channels, and may change it."""
+
+        def alone(db: sqlite3.Connection) -> T:
+            self._channels.write(db)
+            self._channels.forget()
+            return step(db)
+
+        return await self._writer.submit(alone)
 
     async def _repeat(self, step: Callable[[sqlite3.Connection], int]) -> int:
         total = 0
@@ -316,7 +326,7 @@ class SqliteStore:
 
     async def counts(self) -> StoreCounts:
         """See `Store.counts`."""
-        return await self._writer.submit(_counts)
+        return await self._by_table(_counts)
 
     async def erase(self) -> bool:
         """See `Store.erase`."""

@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from chatserver.store.database import FULL, Database, is_fatal, translate
 from chatserver.store.erasure import erase
@@ -40,10 +40,31 @@ T = TypeVar("T")
 Step = Callable[[sqlite3.Connection], T]
 """Part of a transaction; raises nothing but `sqlite3.Error`."""
 
+
+class Behind(Protocol):
+    """What steps have changed and the tables do not show yet. Belongs to the writer's thread."""
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Bring the tables up to date; called before every commit."""
+        ...
+
+    def forget(self) -> None:
+        """The transaction was undone."""
+        ...
+
+
 ROOM_SECONDS = 1.0
 """For so long a disk with AMPLE_BYTES beyond the reserve is not asked again how much room it has."""
 
 AMPLE_BYTES = 1 << 30
+
+BUSY_BATCH = 8
+"""After a batch of so many the next one is gathered: all that comes with pauses below PAUSE_SECONDS."""
+
+PAUSE_SECONDS = 0.001
+
+GATHER_SECONDS = 0.008
+"""No batch is gathered longer than that."""
 
 ERASE_RETRY_SECONDS = 0.1
 """Pause after an attempt that found the store busy."""
@@ -79,6 +100,7 @@ class Writer:
 
     Args:
         open_database: called in the thread; what it raises, `start` raises.
+        behind: what is written before each commit.
         settings: see `StoreSettings`.
         monotonic: seconds that never go back.
     """
@@ -86,15 +108,18 @@ class Writer:
     def __init__(
         self,
         open_database: Callable[[], Database],
+        behind: Behind,
         *,
         settings: StoreSettings,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_database = open_database
+        self._behind = behind
         self._settings = settings
         self._monotonic = monotonic
         self._queue: queue.SimpleQueue[Request[Any] | None] = queue.SimpleQueue()
         self._waiting = 0
+        self._patient: list[Request[Any]] = []
         self._closing = False
         self._state = _State()
         self._loop = asyncio.get_running_loop()
@@ -111,8 +136,15 @@ class Writer:
         self._thread.start()
         await self._started
 
-    def submit(self, step: Step[T] | None, *, brings_body: bool = False) -> asyncio.Future[T]:
+    def submit(
+        self, step: Step[T] | None, *, brings_body: bool = False, may_wait: bool = False
+    ) -> asyncio.Future[T]:
         """Queue a step; the future resolves after the commit. To be called in the loop's thread.
+
+        Args:
+            step: What is to be done.
+            brings_body: It needs room on the disk.
+            may_wait: It may stay `patience_seconds` for another step, to share its transaction.
 
         Raises:
             StoreClosed: `stop` was called.
@@ -124,8 +156,21 @@ class Writer:
             raise StoreOverloaded("the store has more requests waiting than it may queue; ask again later")
         request = Request(step=step, future=self._loop.create_future(), brings_body=brings_body)
         self._waiting += 1
-        self._queue.put(request)
+        if may_wait and self._settings.patience_seconds:
+            if not self._patient:
+                self._loop.call_later(self._settings.patience_seconds, self._put_patient)
+            self._patient.append(request)
+        else:
+            self._put_patient()
+            self._queue.put(request)
         return request.future
+
+    def _put_patient(self) -> None:
+        """Steps that waited for another one; they come first, as they were asked first."""
+        if self._patient:
+            for request in self._patient:
+                self._queue.put(request)
+            self._patient.clear()
 
     async def stop(self) -> None:
         """Finish what is queued, erase, close the files, end the thread.
@@ -134,6 +179,7 @@ class Writer:
         """
         if not self._closing:
             self._closing = True
+            self._put_patient()
             self._queue.put(None)
         await asyncio.shield(self._stopped)
 
@@ -223,19 +269,34 @@ class Writer:
             self._try_erase(database)
 
     def _collect(self) -> tuple[list[Request[Any]], bool]:
+        """What waits; where much is going on, also what comes in the next moments."""
         batch: list[Request[Any]] = []
+        busy = len(self._state.taken) >= BUSY_BATCH
         try:
             first = self._queue.get(timeout=self._seconds_to_erasure())
+        except queue.Empty:
+            return batch, True
+        go_on = self._take_waiting(batch, first)
+        until = self._monotonic() + GATHER_SECONDS
+        while busy and go_on and len(batch) < self._settings.max_batch and self._monotonic() < until:
+            before = len(batch)
+            time.sleep(PAUSE_SECONDS)
+            with contextlib.suppress(queue.Empty):
+                go_on = self._take_waiting(batch, self._queue.get_nowait())
+            if len(batch) == before:
+                break
+        return batch, go_on
+
+    def _take_waiting(self, batch: list[Request[Any]], first: Request[Any] | None) -> bool:
+        """Add all that waits to a batch; False when the store is to close."""
+        with contextlib.suppress(queue.Empty):
             while first is not None:
                 batch.append(first)
                 if len(batch) >= self._settings.max_batch:
-                    break
+                    return True
                 first = self._queue.get_nowait()
-            else:
-                return batch, False
-        except queue.Empty:
-            pass
-        return batch, True
+            return False
+        return True
 
     def _do(self, database: Database, requests: list[Request[Any]]) -> None:
         if self._state.overdue:  # H1: deposits wait while the erasure of a log too long is overdue
@@ -295,8 +356,10 @@ class Writer:
                 before = db.total_changes
                 db.execute("BEGIN IMMEDIATE")
                 results = [request.step(db) for request in requests if request.step is not None]
+                self._behind.write(db)
                 db.execute("COMMIT")
             except BaseException:
+                self._behind.forget()
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
