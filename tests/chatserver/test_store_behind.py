@@ -53,7 +53,12 @@ async def opened(folder: Path, settings: StoreSettings | None = None) -> AsyncIt
 
 
 async def deposit(store: SqliteStore, channel: ChannelRef, **other: Any) -> Deposited | Refused:
-    given = {"deposit_id": os.urandom(16), "close": False, "body": BODY, "today": TODAY} | other
+    given: dict[str, Any] = {
+        "deposit_id": os.urandom(16),
+        "close": False,
+        "body": BODY,
+        "today": TODAY,
+    } | other
     return await store.deposit(channel, **given)
 
 
