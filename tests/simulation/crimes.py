@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from clients.sdk.line import log
-from clients.sdk.line.events import LinePhase
+from clients.sdk.line.events import AlarmKind, LinePhase
 from clients.sdk.line.payloads import encode_claim
 from clients.sdk.line.step import Step
 from crypto.credentials import Credential
@@ -180,6 +180,11 @@ def scene_of(crime: Crime) -> Callable[[World, random.Random], None]:
         for device in world.members():
             world.say(device)
         scenes.all_online(world, 120)
+        for device in world.members():
+            if device.machine.view().phase is LinePhase.STRANDED:
+                world.violate(
+                    "place-lost", f"a refused commit cost {device.name} its place in the line (R14)"
+                )
 
     return play
 
@@ -218,6 +223,11 @@ def four_times(world: World, dice: random.Random) -> None:
         world.run_until(world.now + 30)
     for device in world.members():
         world.say(device)
+        told = AlarmKind.LINE_FAULT in device.told_alarms
+        if told and device.machine.view().phase is not LinePhase.FAULTED:
+            world.violate(
+                "untrue", f"{device.name} has told its person that the line has ended; it has not (R14)"
+            )
 
 
 def quiet_turn(world: World, dice: random.Random) -> None:
