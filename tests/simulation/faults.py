@@ -122,6 +122,7 @@ def remove_device(world: World, dice: random.Random) -> None:
     owner = next(d for d in world.members() if d.primary and d.own.identity_key == lost.own.identity_key)
     world.story(owner.name, f"removes {lost.name}")
     world.ghosts.append(malice.Ghost(lost, lost.vault.snapshot()))
+    world.sent_away.add(lost.name)
     _try(world, owner, e.RemoveDevice(device_id=lost.own.device_id))
 
 

@@ -32,6 +32,8 @@ from simulation.device import LINE, SimDevice
 if TYPE_CHECKING:
     from simulation.world import World
 
+FORGED_ORDER = 1
+"""Of no row and no commit: the device knows the cell as its own, and knows nothing good of it."""
 Closed = (CodecError, ValidationError, AuthenticationError, StateError, ProcessingError)
 
 
@@ -45,7 +47,7 @@ def _forge(device: SimDevice, make: Callable[[Step], bytes]) -> bytes | None:
         except Closed:
             return None
         step.group_changed = True
-        return sealing.seal_message(step, message, order=sealing.COMMIT_ORDER).cell
+        return sealing.seal_message(step, message, order=FORGED_ORDER).cell
 
 
 def _deposit(device: SimDevice, body: bytes, *, close: bool, dice: random.Random) -> None:

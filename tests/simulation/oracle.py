@@ -234,7 +234,7 @@ def judge(world: World) -> None:
     sessions.check_vaults(world)
     for device in world.members():
         world.thief.steals(device)
-    over = [d for d in world.members() if d.machine.view().phase in OVER]
+    over = [d for d in world.members() if d.machine.view().phase in OVER and d.name not in world.sent_away]
     if over and not {"end", "malice"} & set(world.happened):
         world.violate("ended", f"{over[0].name}: the line is over, and nobody ended it")
     for device in world.members():

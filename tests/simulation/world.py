@@ -12,6 +12,7 @@ import hashlib
 import heapq
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -112,6 +113,8 @@ class World:
         self.delays = (0.02, 0.2)
         self.groups_seen: dict[str, set[bytes]] = {}
         self.removed: list[SimDevice] = []
+        self.sent_away: set[str] = set()
+        """Devices that their person wants removed, whether or not anybody could follow it."""
         self.twins: list[SimDevice] = []
         self.strangers: list[SimDevice] = []
         self.certificate_day = 21_000
@@ -295,7 +298,11 @@ class World:
         )
         device = self.make_device(person, name, primary=False)
         self.story(owner.name, f"adds {name}")
+<<<<<<< HEAD
         with contextlib.suppress(StateError):  # the line is over, and its person is told
+=======
+        with suppress(StateError):  # the line has ended, which its person is told at once
+>>>>>>> 01313d2 (Read a channel again whose end was shown otherwise, instead of standing in it for ever (R10, R13, R18))
             owner.intent(e.AddDevice(key_package=self.key_package(device).key_package.to_bytes()))
         return device
 

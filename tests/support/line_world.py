@@ -49,6 +49,8 @@ from support.fake_relay import Connection, FakeRelay
 START = 20_000 * 86_400.0 + 36_000
 DAY = 86_400.0
 LINE = b"line-id-16-bytes"
+FORGED_ORDER = 1
+"""Of no row and no commit: the device knows the cell as its own, and knows nothing good of it."""
 E = TypeVar("E")
 
 
@@ -321,7 +323,7 @@ class World:
         with sim.machine._step(self.now) as step:
             message = change(step)
             step.group_changed = True
-            return sealing.seal_message(step, message, order=sealing.COMMIT_ORDER).cell
+            return sealing.seal_message(step, message, order=FORGED_ORDER).cell
 
     def bad_commit(self, sim: Sim, victim: Sim) -> bytes:
         """A commit that removes another person's leaf: valid MLS, against P3 of R14."""

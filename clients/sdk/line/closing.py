@@ -24,7 +24,7 @@ from clients.sdk.line import (
 from clients.sdk.line.events import AlarmKind, LinePhase, RejoinReason, WelcomeReady
 from clients.sdk.line.payloads import PayloadKind, decode_claim
 from clients.sdk.line.phases import strand
-from clients.sdk.line.sealing import OwnCell
+from clients.sdk.line.sealing import COMMIT_ORDER, OwnCell
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import CommitIntent, ItemClass, PendingCommitRow, WelcomeRow
 from clients.sdk.line.timing import LAST_TURN
@@ -39,7 +39,15 @@ from keys.certificates import DeviceCertificate
 def own_closing_cell(step: Step, own: OwnCell, digest: bytes) -> None:
     """A cell of this device closed the channel: merge, if it is the pending commit; else P fails (P1)."""
     pending = step.tables.pending_commit.get(b"")
-    if own.counter or pending is None or pending.digest != digest:
+    if own.order == COMMIT_ORDER and (pending is None or pending.digest != digest):
+        strand(
+            step,
+            RejoinReason.FAULT,
+            AlarmKind.DEVICE_FAULT,
+            "A change of keys that this device gave up has taken effect; it asks the others to let it in.",
+        )
+        return
+    if pending is None or pending.digest != digest:
         _refuse(step, step.own.device_id)
         return
     group = step.mls.merge(StagedCommit.from_bytes(pending.staged))

@@ -154,11 +154,20 @@ def watch_for_others(step: Step) -> None:
     step.state.channel.lost_seconds = 0.0
 
 
-def rolled_back(step: Step) -> None:
-    """R9: the head lies below the position; read everything there is again."""
+def read_again(step: Step) -> None:
+    """What was counted in this channel cannot be right: count anew what the relay still has.
+
+    What was read before is recognised, by its digest or its generation, and taken once (R20). R9's clock
+    runs.
+    """
     begin(step, step.state.channel.incarnation)
     step.state.channel.resync = True
     step.state.channel.lost_seconds = 0.0
+
+
+def rolled_back(step: Step) -> None:
+    """R9: the head lies below the position; read everything there is again."""
+    read_again(step)
     step.notify(
         AlarmKind.RELAY_LOST_STATE,
         "The relay has lost stored messages; what had not arrived is sent again.",

@@ -107,6 +107,11 @@ def _attached_current(step: Step, event: Attached) -> None:
         receipts.owe(step)
         epochs.attach_again(step)
         return
+    elif 0 < event.closed_seq <= channel.position and not channel.resync:
+        # R13: counted past its end without following: something else was shown there.
+        log.read_again(step)
+        epochs.attach_again(step)
+        return
     if event.acked > channel.highest:
         closing.strand_as_clone(step)
         return

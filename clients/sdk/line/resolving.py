@@ -15,8 +15,13 @@ from __future__ import annotations
 
 from typing import Final
 
+<<<<<<< HEAD
 from clients.sdk.line import commits, ending, epochs, log, whereabouts
 from clients.sdk.line.events import AlarmKind, LinePhase, RejoinReason
+=======
+from clients.sdk.line import commits, ending, epochs, log, receipts
+from clients.sdk.line.events import AlarmKind, DetachChannel, LinePhase, RejoinReason
+>>>>>>> 01313d2 (Read a channel again whose end was shown otherwise, instead of standing in it for ever (R10, R13, R18))
 from clients.sdk.line.fork import FORKS
 from clients.sdk.line.payloads import encode_claim
 from clients.sdk.line.phases import strand
@@ -148,13 +153,17 @@ def _into_new_epoch(step: Step) -> None:
 
 
 def _go_on(step: Step) -> None:
-    """Stay on the own branch and answer what was asked. A forked record is not compared again."""
+    """Stay on the own branch and answer what was asked. A forked record is not compared again, but made anew.
+
+    What was shown otherwise, or left out, may have been the channel's end.
+    """
     if step.state.stranded_reason in FORKS:
-        channel = step.state.channel
-        channel.resync = True
-        channel.log_hash = b""
-        step.tables.history.clear()
+        log.read_again(step)
+        receipts.owe(step)
         step.state.previous = None
+        if step.ref in step.conn.attached:
+            step.conn.attached.discard(step.ref)
+            step.emit(DetachChannel(ref=step.ref))
     step.state.stranded_reason = None
     step.state.resolved_same = False
     step.state.stay_at = 0.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
 from clients.sdk.line import messages, resolving, taking_info
@@ -10,10 +13,14 @@ from clients.sdk.line.events import (
     CellArrived,
     ChannelRef,
     DepositCell,
+    Expired,
     LinePhase,
+    NetworkEvent,
+    OwnCellArrived,
     RejoinReason,
     RequestRejoin,
     Resolve,
+    SelfUpdate,
 )
 from clients.sdk.line.rejoin_wire import RejoinRequest, Stay
 from clients.sdk.line.step import Step
@@ -353,3 +360,74 @@ def test_r11_what_came_late_to_a_joiner_is_shown_in_its_senders_order() -> None:
         rows = list(step.tables.messages.rows())
     shown = messages.in_order([rows[2], rows[0], rows[1]])
     assert [row.body for row in shown] == [b"one", b"two", b"three"]
+
+
+# -- past the end of a channel
+
+
+def _own_commit_shown_otherwise(world: World, lie: Callable[[OwnCellArrived], NetworkEvent]) -> None:
+    """The client changes keys; the relay takes the closing cell, and shows it something else there."""
+
+    def tamper(connection: Connection, event: NetworkEvent) -> list[NetworkEvent]:
+        if connection.name == "client" and isinstance(event, OwnCellArrived) and event.close:
+            return [lie(event)]
+        return [event]
+
+    world.disconnect(world.therapist)
+    world.relay.tamper = tamper
+    world.handle(world.client, SelfUpdate())
+    world.run(5)
+    world.relay.tamper = lambda connection, event: [event]
+
+
+def _expired(event: OwnCellArrived) -> NetworkEvent:
+    return Expired(ref=event.ref, first=event.seq, last=event.seq)
+
+
+def test_r13_who_was_led_past_the_end_of_a_channel_reads_it_again() -> None:
+    """Campaign, seeds 219, 232 and 237 (lying): it stood in a closed channel for ever."""
+    world = opened()
+    epoch = world.client.view().epoch
+    _own_commit_shown_otherwise(world, _expired)
+    assert world.client.view().epoch == epoch
+    world.disconnect(world.client)
+    world.online(world.client, world.therapist)
+    _lines_up(world, world.client, world.therapist)
+    assert world.client.view().epoch == epoch + 1
+    world.say(world.client, "here")
+    assert world.therapist.received() == ["here"]
+
+
+def test_r18_who_stays_after_a_fork_reads_the_channel_again() -> None:
+    """Campaign, seed 232 (lying): what was shown otherwise was the end of the channel."""
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    epoch = world.client.view().epoch
+    world.disconnect(phone)
+    _own_commit_shown_otherwise(world, lambda event: replace(event, digest=bytes(32)))
+    assert world.client.view().phase is LinePhase.UNDECIDED
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
+    world.online(world.therapist, seconds=120)
+    world.handle(world.client, Resolve(same=True))
+    world.deliver()
+    assert world.client.view().phase is LinePhase.ACTIVE
+    assert world.client.view().epoch == epoch + 1
+    world.run(2 * HOUR)
+    world.online(phone)
+    _lines_up(world, world.client, world.therapist, phone)
+
+
+def test_r13_who_gave_up_a_commit_that_took_effect_asks_to_be_let_in() -> None:
+    world = opened()
+    _own_commit_shown_otherwise(world, _expired)
+    with world.client.machine._step(world.now) as step:
+        step.tables.pending_commit.clear()
+    world.disconnect(world.client)
+    world.online(world.client, seconds=0)
+    assert world.client.view().phase is LinePhase.STRANDED
+    assert AlarmKind.COMMIT_REFUSED not in world.client.alarms()
+    world.online(world.therapist)
+    world.run(HOUR + 60)
+    _lines_up(world, world.client, world.therapist)
