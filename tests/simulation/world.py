@@ -12,7 +12,6 @@ import hashlib
 import heapq
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -298,11 +297,7 @@ class World:
         )
         device = self.make_device(person, name, primary=False)
         self.story(owner.name, f"adds {name}")
-<<<<<<< HEAD
         with contextlib.suppress(StateError):  # the line is over, and its person is told
-=======
-        with suppress(StateError):  # the line has ended, which its person is told at once
->>>>>>> 01313d2 (Read a channel again whose end was shown otherwise, instead of standing in it for ever (R10, R13, R18))
             owner.intent(e.AddDevice(key_package=self.key_package(device).key_package.to_bytes()))
         return device
 

@@ -15,13 +15,8 @@ from __future__ import annotations
 
 from typing import Final
 
-<<<<<<< HEAD
-from clients.sdk.line import commits, ending, epochs, log, whereabouts
-from clients.sdk.line.events import AlarmKind, LinePhase, RejoinReason
-=======
-from clients.sdk.line import commits, ending, epochs, log, receipts
+from clients.sdk.line import commits, ending, epochs, log, receipts, whereabouts
 from clients.sdk.line.events import AlarmKind, DetachChannel, LinePhase, RejoinReason
->>>>>>> 01313d2 (Read a channel again whose end was shown otherwise, instead of standing in it for ever (R10, R13, R18))
 from clients.sdk.line.fork import FORKS
 from clients.sdk.line.payloads import encode_claim
 from clients.sdk.line.phases import strand
