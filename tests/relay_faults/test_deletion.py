@@ -93,7 +93,7 @@ async def test_h1_neither_the_files_nor_the_raw_disk_keep_what_was_deleted(tmp_p
                 await until_quiet(world)
                 # While it runs: the last deletion and its erasure are at most `erase_seconds` apart.
                 log = process.store / "relay.db-wal"
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while os.stat(log).st_size:  # noqa: ASYNC110, PTH116 - another process's file
                         await asyncio.sleep(0.05)
                 nothing_left(world, files_of(process.store))

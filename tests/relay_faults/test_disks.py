@@ -32,7 +32,7 @@ from support.relay_process import ROOT, RelayProcess
 
 KEY = b"k" * 32
 READER, WRITER = b"r" * 32, b"w" * 32
-END_SECONDS = 40.0
+END_SECONDS = 120.0
 CONFIG = """
 [store]
 erase_seconds = 0.2

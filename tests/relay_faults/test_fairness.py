@@ -43,7 +43,7 @@ class Listening:
             self.heard.append(one)
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.heard) < count:  # noqa: ASYNC110 - another end of a socket
                 await asyncio.sleep(0.001)
 

@@ -75,7 +75,7 @@ os.wait()
             capture_output=True,
             text=True,
             check=True,
-            timeout=30,
+            timeout=120,
         )
         assert done.stdout.strip() == expected
 
@@ -88,7 +88,7 @@ def locked(*arguments: str) -> tuple[bool, int]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=120,
     )
     said, counted = done.stdout.split("\n")[:2]
     return said == "1", int(counted.split()[1])

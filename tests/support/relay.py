@@ -27,7 +27,7 @@ from chatserver.wire.limits import BODY_BYTES, NO_INCARNATION, SUBPROTOCOL, Chan
 
 STORED = ChannelClass.STORED
 LIVE = ChannelClass.LIVE
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 async def until(condition: Callable[[], bool]) -> None:
