@@ -332,7 +332,36 @@ def test_s1_the_join_is_made_anew_until_it_is_answered() -> None:
     assert joins_in(client.broker.on_tick(NOW + JOIN_AGAIN_SECONDS)) == [SESSION]
     assert client.welcome()
     client.broker.on_child(message(Kind.ENTERED), NOW)
-    assert joins_in(client.broker.on_tick(NOW + 300)) == []
+    assert joins_in(client.broker.on_tick(NOW + JOIN_VALID_SECONDS - 1)) == []
+
+
+def test_s2_who_is_heard_by_nobody_in_the_group_it_entered_joins_again() -> None:
+    """A WELCOME for the first of two JOINs leads into a group that the therapist has left for the second."""
+    client = Client()
+    client.offer()
+    client.broker.on_child(message(Kind.ENTERED), NOW)
+    over = NOW + JOIN_VALID_SECONDS
+    client.offer(now=over - 1, utc=over - 1)
+    assert joins_in(client.broker.on_tick(over - 1)) == []
+    assert joins_in(client.offer(now=over, utc=over)) == [SESSION]
+
+
+def test_s2_who_was_heard_there_stays() -> None:
+    client = Client()
+    client.offer()
+    client.broker.on_child(message(Kind.ENTERED), NOW)
+    client.broker.on_child(message(Kind.HEARD), NOW + 1)
+    late = NOW + JOIN_VALID_SECONDS + JOIN_AGAIN_SECONDS
+    assert joins_in(client.offer(now=late, utc=late)) == []
+    assert joins_in(client.broker.on_tick(late)) == []
+
+
+def test_s4_a_welcome_that_cannot_be_entered_makes_a_new_join() -> None:
+    client = Client()
+    client.offer()
+    client.broker.on_child(message(Kind.ENTERED), NOW)
+    client.broker.on_child(message(Kind.REFUSED, "rule"), NOW + 1)
+    assert joins_in(client.broker.on_tick(NOW + JOIN_AGAIN_SECONDS)) == [SESSION]
 
 
 def test_s1_a_lost_join_is_made_anew_not_sealed_again() -> None:

@@ -286,6 +286,8 @@ class ClientBroker:
         self._joined: HeardOffer | None = None
         self._join_due = 0.0
         self._entered: bytes | None = None
+        self._heard_there = False
+        self._unheard_until = 0.0
         self._joins_placed = False
         """A JOIN of this device for the present offer stands in the line."""
 
@@ -297,7 +299,7 @@ class ClientBroker:
         """See `Broker`."""
         actions = self._outbox.due(now)
         offer = self._offers.current(now)
-        if self._heard or offer is None or offer.session_id == self._entered:
+        if self._heard or offer is None or self._stays(offer, now):
             return actions
         if self._joined is None or offer.session_id != self._joined.session_id or now >= self._join_due:
             if self._joined is None or offer.session_id != self._joined.session_id:
@@ -337,13 +339,26 @@ class ClientBroker:
                 return [SendOverLine(kind=PayloadKind.JOIN, body=content.part(0))]
             case Kind.ENTERED if self._joined is not None:
                 self._entered = self._joined.session_id
+                self._heard_there, self._unheard_until = False, now + self._join_valid
+                self._outbox.drop(PayloadKind.JOIN)
             case Kind.HEARD:
-                self._heard = True
+                self._heard = self._heard_there = True
+            case Kind.REFUSED:
+                # The therapist is in a group that this device has no JOIN for any more.
+                self._entered = None
             case Kind.QUIET:
                 self._heard, self._join_due = False, now
             case _:
                 pass
         return []
+
+    def _stays(self, offer: HeardOffer, now: float) -> bool:
+        """Whether this device is in the session offered, or may still come to be heard there.
+
+        An answer to a JOIN that was repeated meanwhile leads into a group that the therapist has left; if the
+        answer to the later one was lost, nobody is ever heard there.
+        """
+        return offer.session_id == self._entered and (self._heard_there or now < self._unheard_until)
 
     def _joined_elsewhere(self, effect: ControlReceived) -> bool:
         """Whether another device of this person has joined first (S1: in line order, the same for all)."""
