@@ -323,7 +323,7 @@ def test_h1_erasure_follows_a_deletion_within_the_seconds_set(directory: Path) -
         await traffic.open_channel(store)
         channel = next(iter(traffic.channels))
         await traffic.ack(store, channel, await traffic.put(store, channel))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (directory / "relay.db-wal").stat().st_size:  # noqa: ASYNC110 (a file has no event)
                 await asyncio.sleep(0.01)
         traffic.assert_gone(contents(directory))
@@ -394,7 +394,7 @@ def test_h1_deposits_wait_while_a_log_too_long_cannot_be_erased(
         token = traffic.channels[channel][0]
         assert isinstance(await store.ack(channel.channel_id, token, 1, today=TODAY), Acknowledged)
         stranger.execute("COMMIT")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await deposit
         traffic.waiting[channel] = []
         await store.close()

@@ -25,7 +25,7 @@ from support.certificates import Authority
 from support.relay import running_relay
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from support.relay_process import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio]
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 LOUD = {
     "nginx": ("access_log off;", "access_log /dev/stderr;"),
     "caddy": ("\t\tinclude tls\n", ""),

@@ -14,7 +14,7 @@ from keys.passphrase import TEST_COST
 from support.relay_process import RelayProcess, relay
 
 PASSPHRASE = "correct horse"
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 def make_device(folder: Path, role: Role, url: str, *, token: str | None = None) -> Device:

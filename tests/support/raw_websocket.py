@@ -12,7 +12,7 @@ from typing import Final
 from chatserver.wire.limits import SUBPROTOCOL, WEBSOCKET_PATH
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-PATIENCE_SECONDS: Final = 20.0
+PATIENCE_SECONDS: Final = 60.0
 _MASK: Final = b"\x11\x22\x33\x44"
 
 
