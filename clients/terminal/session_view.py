@@ -290,7 +290,9 @@ class SessionApp(CalmApp[None]):
         if self._over:
             return
         left = self._session.session_seconds - self._session.elapsed_seconds
-        label = self.query_one("#bar-countdown", Label)
+        label = next(iter(self.query("#bar-countdown").results(Label)), None)
+        if label is None:  # the screen is being taken down
+            return
         label.update(f"{duration(left)} left" if left >= 0 else f"{duration(left)} over time")
         label.set_class(left < NOTICE_MINUTES[0] * 60, "late")
         due = [minutes for minutes in NOTICE_MINUTES if left <= minutes * 60 and minutes not in self._noticed]

@@ -55,6 +55,14 @@ async def write(app: SessionApp, pilot: Pilot[None], text: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_clock_may_strike_while_the_screen_is_taken_down() -> None:
+    async with running(FakeSession()) as (app, pilot):
+        await app.query("#bar-countdown").remove()
+        app.tick()
+        await rest(pilot)
+
+
+@pytest.mark.asyncio
 async def test_texts_of_both_sides_and_delivery() -> None:
     session = FakeSession()
     async with running(session) as (app, pilot):
