@@ -354,6 +354,10 @@ def test_s2_who_was_heard_there_stays() -> None:
     late = NOW + JOIN_VALID_SECONDS + JOIN_AGAIN_SECONDS
     assert joins_in(client.offer(now=late, utc=late)) == []
     assert joins_in(client.broker.on_tick(late)) == []
+    # A refusal that comes now says nothing of the group in which it is heard.
+    client.broker.on_child(message(Kind.REFUSED, "rule"), late)
+    client.broker.on_child(message(Kind.QUIET), late + 1)
+    assert joins_in(client.broker.on_tick(late + 1)) == []
 
 
 def test_s4_a_welcome_that_cannot_be_entered_makes_a_new_join() -> None:

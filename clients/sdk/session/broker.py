@@ -343,7 +343,7 @@ class ClientBroker:
                 self._outbox.drop(PayloadKind.JOIN)
             case Kind.HEARD:
                 self._heard = self._heard_there = True
-            case Kind.REFUSED:
+            case Kind.REFUSED if not self._heard:
                 # The therapist is in a group that this device has no JOIN for any more.
                 self._entered = None
             case Kind.QUIET:
