@@ -37,7 +37,10 @@ from chatserver.store.protocol import (
 )
 
 KNOWN: Final = 65_536
-"""Channels and waiting cells remembered together; some 200 bytes each."""
+"""So many waiting cells are remembered, some 120 bytes each; a channel counts as CHANNEL_WEIGHT of them."""
+
+CHANNEL_WEIGHT: Final = 9
+"""A channel with two slots takes some 1,050 bytes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +70,10 @@ class _Channel:
     @property
     def head(self) -> int:
         return self.next_seq - 1
+
+    @property
+    def weight(self) -> int:
+        return CHANNEL_WEIGHT + len(self.waiting)
 
     def touch(self, today: Day, settings: StoreSettings) -> None:
         """R6: 90 days start anew. Written at most once a day, so that the log does not show each visit."""
@@ -99,6 +106,11 @@ class Channels:
         self._known: dict[bytes, _Channel] = {}
         self._touched: dict[bytes, _Channel] = {}
         self._size = 0
+
+    @property
+    def remembered(self) -> int:
+        """How much is remembered, in waiting cells."""
+        return sum(one.weight for one in self._known.values())
 
     # -- the transaction ------------------------------------------------------------------------------------
 
@@ -193,12 +205,16 @@ class Channels:
         return state
 
     def _remember(self, channel_id: ChannelId, state: _Channel) -> None:
-        """Keep a channel; when there are too many, forget all but those that this transaction has touched."""
-        self._size += 1 + len(state.waiting)
+        """Keep a channel that was read or made."""
+        self._trim()
+        self._known[channel_id] = state
+        self._size += state.weight
+
+    def _trim(self) -> None:
+        """When too much is remembered, forget all but what this transaction has touched."""
         if self._size > KNOWN:
             self._known = dict(self._touched)
-            self._size = sum(1 + len(one.waiting) for one in self._known.values()) + 1 + len(state.waiting)
-        self._known[channel_id] = state
+            self._size = sum(one.weight for one in self._known.values())
 
     def _find_or_create(
         self, db: sqlite3.Connection, channel: ChannelRef, *, today: Day, may_create: bool
@@ -298,6 +314,7 @@ class Channels:
         state.expiry_day = max(state.expiry_day, today + settings.untouched_days)
         state.changed = True
         self._touched[channel_id] = state
+        self._trim()
         return Deposited(seq=seq, duplicate=False, created=created, incarnation=state.incarnation)
 
     def acknowledge(
@@ -338,7 +355,7 @@ class Channels:
             self.write(db)
             remove(db, channel_id, tombstone_day=Day(today + self._settings.tombstone_days))
             del self._known[channel_id]
-            self._size -= 1 + len(state.waiting)
+            self._size -= state.weight
         return Acknowledged(acked=seq, deleted_cells=deleted, finished=finished)
 
     def read(

@@ -132,6 +132,22 @@ async def test_more_channels_than_are_remembered(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.asyncio
+async def test_deposits_do_not_make_more_be_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "KNOWN", 40)
+    async with opened(tmp_path) as store:
+        for number in range(3):
+            await store.attach(ref(number), A, today=TODAY)
+        for seq in range(1, 21):
+            for number in range(3):
+                answer = await deposit(store, ref(number))
+                assert isinstance(answer, Deposited)
+                assert answer.seq == seq
+                assert store._channels.remembered <= 40 + channels.CHANNEL_WEIGHT + 20
+
+
+@pytest.mark.asyncio
 async def test_one_transaction_holds_a_cell_its_acknowledgements_and_the_end_of_its_channel(
     tmp_path: Path,
 ) -> None:
