@@ -191,6 +191,27 @@ def prove(
             return {"kind": "", "tried": tried, "what": ""}
 
 
+def commit() -> str:
+    """What the product is now: the commit, and a plus if something of it is not committed."""
+    run = ["git", "rev-parse", "--short=7", "HEAD"]
+    head = subprocess.run(run, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    run = ["git", "status", "--porcelain", "--", *PRODUCT, "tests/simulation/*.py"]
+    changed = subprocess.run(run, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    return f"{head}+" if changed else head
+
+
+def verify(name: str, *, seconds: float) -> str:
+    """What is no longer so of a recorded find: "" if the mutant is found, and nothing without it."""
+    entry = known()[name]
+    pair = (str(entry["profile"]), int(entry["seed"]))
+    found = try_seeds(PATCHES / name, [pair], seconds=seconds)
+    if not found["kind"]:
+        return "shows nothing"
+    if "profile" not in found:
+        return str(found["kind"])
+    return "fails without the mutant too" if _fails_anyway(*pair, on_disk(PATCHES / name)) else ""
+
+
 def known() -> dict[str, dict[str, Any]]:
     """The record."""
     if not RECORD.is_file():
@@ -201,8 +222,16 @@ def known() -> dict[str, dict[str, Any]]:
 
 def table() -> str:
     """The table of docs/SIMULATION.md, a line for each mutant that was tried."""
-    lines = ["| rule | mutant | what is left out | seed | runs until found | invariant that breaks |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    heads = (
+        "rule",
+        "mutant",
+        "what is left out",
+        "seed",
+        "runs until found",
+        "invariant that breaks",
+        "seen on",
+    )
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     record = known()
     for name in sorted(record, key=lambda patch: (rule_of(patch)[0], int(rule_of(patch)[1:]), patch)):
         found = record[name]
@@ -211,9 +240,32 @@ def table() -> str:
         seed, tried, kind = "none", f"not in {found['tried']}", found.get("why", "survives")
         if found["kind"]:
             seed, tried, kind = f"{found['profile']} {found['seed']}", found["tried"], f"`{found['kind']}`"
-        cells = (rule_of(name), name.removesuffix(".patch"), what, seed, tried, kind)
+        seen = found.get("stale") or found.get("seen", "") if found["kind"] else ""
+        cells = (rule_of(name), name.removesuffix(".patch"), what, seed, tried, kind, seen)
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
+
+
+def keep(name: str, entry: dict[str, Any]) -> None:
+    """Write one entry into the record."""
+    RECORD.write_text(
+        json.dumps(dict(sorted((known() | {name: entry}).items())), indent=1) + "\n", encoding="utf-8"
+    )
+
+
+def verify_all(names: Sequence[str], *, seconds: float) -> bool:
+    """Try recorded finds anew; the record says on which commit each was seen, or what is not so."""
+    stale = False
+    for name in names:
+        try:
+            wrong = verify(name, seconds=seconds)
+        except subprocess.CalledProcessError:
+            wrong = "the patch does not apply"
+        entry = {key: value for key, value in known()[name].items() if key not in ("seen", "stale")}
+        keep(name, entry | ({"stale": f"{wrong} on {commit()}"} if wrong else {"seen": commit()}))
+        say(f"{name}: {wrong or 'seen'}")
+        stale = stale or bool(wrong)
+    return stale
 
 
 def write_table() -> None:
@@ -237,9 +289,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seeds", default="", help="which, with commas, instead of the first ones")
     parser.add_argument("--profiles", default="", help="where to look, with commas (what fits the rule)")
     parser.add_argument("--table", action="store_true", help="only make the table anew")
+    parser.add_argument(
+        "--verify", action="store_true", help="try the recorded finds anew (of the patches named)"
+    )
     parser.add_argument("patches", nargs="*", help="names in tests/mutants; all that are not in the record")
     options = parser.parse_args(argv)
     names = options.patches or sorted(p.name for p in PATCHES.glob("[RS]*.patch") if p.name not in known())
+    if options.verify:
+        found_before = sorted(name for name, entry in known().items() if entry["kind"])
+        stale = verify_all(options.patches or found_before, seconds=options.seconds)
+        write_table()
+        return int(stale)
     for name in [] if options.table else names:
         try:
             profiles = [part for part in options.profiles.split(",") if part]
@@ -248,10 +308,11 @@ def main(argv: Sequence[str]) -> int:
         except subprocess.CalledProcessError:
             say(f"{name}: does not apply")
             continue
-        record = known()
-        why = record.get(name, {}).get("why")
-        record[name] = found if found["kind"] or why is None else found | {"why": why}
-        RECORD.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n", encoding="utf-8")
+        why = known().get(name, {}).get("why")
+        if found["kind"]:
+            keep(name, found | {"seen": commit()})
+        else:
+            keep(name, found if why is None else found | {"why": why})
         say(f"{name}: {found['kind'] or 'survives'} {found.get('profile', '')} {found.get('seed', '')}")
     if DOCUMENT.is_file():
         write_table()
