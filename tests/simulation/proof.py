@@ -55,6 +55,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "R18": ("store", "vaults", "removal", "lying", "clone", "split", "equivocation"),
     "R19": ("leaving", "adding", "races", "honest", "store"),
     "R20": ("malice", "lying"),
+    "R21": ("intruder", "contact"),
     "R22": ("honest", "malice"),
     "R23": ("honest",),
     **{f"S{number}": ("session",) for number in range(1, 8)},

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Final
 
 from crypto.suites import X25519_AES128, CipherSuite
-from simulation import aimed, contact, faults, meeting, oracle
+from simulation import aimed, contact, faults, intruder, meeting, oracle
 from simulation.contact import ContactWorld
 from simulation.faults import Act
 from simulation.watch import AeadWatch, comparing, watching
@@ -24,11 +24,17 @@ LATER_PROFILES: Final = ("clone", "equivocation", "split", "contact")
 """Drawn by a generator of their own, so that seeds of before keep their meaning."""
 LATEST_PROFILES: Final = ("meeting",)
 """Again by a generator of their own, after those."""
-ALL_PROFILES: Final = tuple(sorted({*PROFILES, *LATER_PROFILES, *LATEST_PROFILES}))
-WORLDS: Final[dict[str, type[World]]] = {"contact": ContactWorld, "meeting": meeting.MeetingWorld}
+INTRUDER: Final = "intruder"
+"""Drawn by one more generator, last."""
+ALL_PROFILES: Final = tuple(sorted({*PROFILES, *LATER_PROFILES, *LATEST_PROFILES, INTRUDER}))
+WORLDS: Final[dict[str, type[World]]] = {
+    "contact": ContactWorld,
+    "meeting": meeting.MeetingWorld,
+    INTRUDER: intruder.IntruderWorld,
+}
 UNFIT: Final = {"session": {"absent", "clock"}, "meeting": {"absent", "end"}}
 """Faults that keep the profile from what it is for."""
-JUDGES: Final[dict[str, ModuleType]] = {"contact": contact, "meeting": meeting}
+JUDGES: Final[dict[str, ModuleType]] = {"contact": contact, "meeting": meeting, INTRUDER: contact}
 """Whose invariants are not those of lines alone."""
 
 
@@ -81,6 +87,8 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
     newest = random.Random(f"{seed}/newest")
     if newest.random() < 0.2:
         drawn_profile = newest.choice(sorted(aimed.AIMS))
+    if random.Random(f"{seed}/intruder").random() < 0.02:
+        drawn_profile = INTRUDER
     profile = profile or drawn_profile
     aim = aimed.AIMS.get(profile)
     pace = min(pace, 4.0) if profile in {"session", "meeting"} else pace
@@ -106,6 +114,8 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
         kinds += meeting.kinds_of(seed)
     if profile == "contact":
         kinds = list(contact.kinds_of(seed))
+    if profile == INTRUDER:
+        kinds = list(intruder.kinds_of(seed))
     if aim is not None:
         kinds = [(name, weight, act) for name, (weight, act) in (*faults.USUAL.items(), *aim.acts.items())]
         drawn_leaves, drawn_steps = aim.leaves or drawn_leaves, aimed.STEPS
