@@ -85,9 +85,9 @@ class Stranger:
         return isinstance(self.ask(request, frame.encode()), f.InboxOpened)
 
     def drop(
-        self, inbox_id: bytes, drop_id: bytes, admission: AdmissionKind, value: bytes, *, less: int = 0
+        self, inbox_id: bytes, drop_id: bytes, admission: AdmissionKind, value: bytes, *, more: bytes = b""
     ) -> bool:
-        """Whether a first contact is taken; ``less`` bytes of it are missing."""
+        """Whether a first contact is taken; ``more`` is added to its end."""
         request = self.number()
         frame = f.Drop(
             request=request,
@@ -97,7 +97,7 @@ class Stranger:
             drop_id=drop_id,
             body=BODY,
         ).encode()
-        return isinstance(self.ask(request, frame[: len(frame) - less]), f.Done)
+        return isinstance(self.ask(request, frame + more), f.Done)
 
     def leave(self) -> None:
         self.world.relay.forget(self.socket)
@@ -145,14 +145,14 @@ def uninvited(world: World, dice: random.Random) -> None:
 
 
 def wrong_size(world: World, dice: random.Random) -> None:
-    """Drops less than a drop, with an invitation that leaked."""
+    """Drops more than a drop, with an invitation that leaked (less does not even parse)."""
     value = _leaked(world, dice)
     stranger = _stranger(world, "drops a first contact of another size") if value else None
     if stranger is None:
         return
     _, inbox_id = _target(world)
-    less = dice.randrange(1, 9_000)
-    if stranger.drop(inbox_id, dice.randbytes(16), AdmissionKind.INVITE, value, less=less):
+    more = bytes(dice.randrange(1, 9_000))
+    if stranger.drop(inbox_id, dice.randbytes(16), AdmissionKind.INVITE, value, more=more):
         world.violate("odd-drop", "a first contact of another size was taken (R21)")
     stranger.leave()
 
