@@ -151,7 +151,7 @@ def wrong_size(world: World, dice: random.Random) -> None:
     if stranger is None:
         return
     _, inbox_id = _target(world)
-    more = bytes(dice.randrange(1, 9_000))
+    more = bytes(dice.randrange(1, 150))
     if stranger.drop(inbox_id, dice.randbytes(16), AdmissionKind.INVITE, value, more=more):
         world.violate("odd-drop", "a first contact of another size was taken (R21)")
     stranger.leave()
