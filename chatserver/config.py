@@ -91,7 +91,7 @@ class StoreSection:
     erase_seconds: float = _setting(
         5.0, "seconds", "H1: the longest that a deleted cell stays in the log", low=0.1, high=5
     )
-    wal_limit_mib: int = _setting(64, "MiB", "H1: the log is erased at once beyond it", low=1, high=64)
+    wal_limit_mib: int = _setting(64, "MiB", "H1: beyond it cells wait until it is erased", low=1, high=64)
     reserve_mib: int = _setting(
         128,
         "MiB",

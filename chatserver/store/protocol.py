@@ -79,7 +79,7 @@ class StoreSettings:
         max_batch: calls in one transaction, so that no caller waits for an endless one.
         patience_seconds: so long an acknowledgement may wait for another request, to share its transaction.
         erase_seconds: the longest time that deleted bytes stay in the write-ahead log (H1).
-        wal_limit_bytes: size of the write-ahead log at which it is erased at once, deposits waiting (H1).
+        wal_limit_bytes: size of the write-ahead log beyond which deposits wait until it is erased (H1).
         reserve_bytes: free space of the disk that cells may not take, so that acknowledgement, deletion and
             erasure go on when the disk is full; cells that need no new space may take half of it.
         check_at_open: read every page when opening, so that damage is found before anybody depends on it.

@@ -10,8 +10,10 @@ Fate sharing: a request that raises undoes its batch, and every request in it ge
 again. Checks therefore happen before queueing, and refusals are results.
 
 Erasure (H1): after a batch that changed anything the thread erases within `erase_seconds`, or at once when
-the log exceeds `wal_limit_bytes`. If that is overdue because a stranger reads the file, requests that bring
-new bodies wait, while acknowledgements and reads go on.
+the log exceeds CALM_LOG_BYTES, or BUSY_LOG_BYTES after a large batch. Nobody is served meanwhile, and erasing
+takes 4 to 8 ms for each MiB of log: in calm times the log stays short, so that hardly anybody waits; in busy
+times all wait for their batch anyway, and to erase seldom is cheaper. While a stranger reads the file and the
+log exceeds `wal_limit_bytes`, requests that bring new bodies wait; acknowledgements and reads go on.
 
 A full disk: requests that bring new bodies are refused while they would take what `reserve_bytes` keeps free.
 Otherwise the last cell that fits would leave no room for the log of an acknowledgement, nor for the
@@ -65,6 +67,12 @@ PAUSE_SECONDS = 0.001
 
 GATHER_SECONDS = 0.008
 """No batch is gathered longer than that."""
+
+CALM_LOG_BYTES = 1 << 20
+"""At this length the log is erased when batches are small. 64 MiB took 250 ms (docs/PERFORMANCE.md)."""
+
+BUSY_LOG_BYTES = 16 << 20
+"""The same after a batch of BUSY_BATCH requests or more."""
 
 ERASE_RETRY_SECONDS = 0.1
 """Pause after an attempt that found the store busy."""
@@ -399,7 +407,9 @@ class Writer:
             return False
         if self._monotonic() < self._state.next_attempt:
             return False
-        return self._seconds_to_erasure() == 0.0 or database.wal_bytes() > self._settings.wal_limit_bytes
+        busy = len(self._state.taken) >= BUSY_BATCH
+        length = min(BUSY_LOG_BYTES if busy else CALM_LOG_BYTES, self._settings.wal_limit_bytes)
+        return self._seconds_to_erasure() == 0.0 or database.wal_bytes() > length
 
     def _try_erase(self, database: Database) -> bool:
         """H1. A failure here loses nothing: the log is still whole, and the next attempt comes soon."""

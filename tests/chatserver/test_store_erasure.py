@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from chatserver.store.protocol import (
     TokenHash,
 )
 from chatserver.store.sqlite import SqliteStore, init_store
+from chatserver.store.writer import BUSY_LOG_BYTES, CALM_LOG_BYTES
 from support.marked import Marks, marks_in, remainders
 
 TODAY = Day(20_000)
@@ -164,6 +166,7 @@ def test_h1_the_log_is_overwritten_header_first_and_each_step_is_synced(
     async def main() -> None:
         store = await SqliteStore.open(directory)
         monkeypatch.setattr(erasure.erase, "__kwdefaults__", {"calls": disk})
+        monkeypatch.setattr("chatserver.store.writer.CALM_LOG_BYTES", 64 << 20)
         traffic = Traffic()
         for _ in range(150):
             await traffic.open_channel(store)
@@ -424,6 +427,29 @@ def test_h1_a_store_that_closes_while_erasure_is_overdue_refuses_what_waited(
             await store.close()
             results = await asyncio.gather(*deposits, return_exceptions=True)
         assert {type(result) for result in results} == {Deposited, StoreBusy}
+
+    asyncio.run(main())
+
+
+def test_h1_in_calm_times_the_log_stays_short_and_in_busy_ones_it_is_erased_seldom(directory: Path) -> None:
+    async def main() -> None:
+        store = await SqliteStore.open(directory, StoreSettings(erase_seconds=1_000.0))
+        traffic = Traffic()
+        await traffic.open_channel(store)
+        channel = next(iter(traffic.channels))
+        log = directory / "relay.db-wal"
+        lengths = []
+        for _ in range(60):
+            await traffic.put(store, channel)
+            lengths.append(log.stat().st_size)
+        assert max(lengths) < CALM_LOG_BYTES + 200_000
+        assert any(later < earlier for earlier, later in pairwise(lengths)), "it was never erased"
+        longest = 0
+        for _ in range(4):
+            await asyncio.gather(*(traffic.put(store, channel) for _ in range(120)))
+            longest = max(longest, log.stat().st_size)
+        assert 2 * CALM_LOG_BYTES < longest < BUSY_LOG_BYTES + 8_000_000
+        await store.close()
 
     asyncio.run(main())
 
