@@ -339,6 +339,7 @@ class SimDevice:
 
     def queue(self, driver: ChannelDriver, frame: f.ClientFrame) -> None:
         if self.line is not None:
+            self.world.program_sends(self, frame)
             self.line.send(frame)
 
     def own_handle(self, driver: ChannelDriver, handle: int) -> None:

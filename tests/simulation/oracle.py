@@ -277,18 +277,26 @@ def _judge_text(world: World, text: Text) -> None:
         if shown and shown[0].state not in {e.DeliveryState.DELIVERED, e.DeliveryState.FAILED}:
             world.violate("silent-loss", f"text {text.number} hangs in a line that is over")
         return
-    stopped = (*OVER, LinePhase.STRANDED)
-    if any(device.machine.view().phase in stopped for device in world.members()):
-        return  # seen to be undelivered, beside an alarm that says why
-    others = [device for device in world.devices if device.own.identity_key != sender.own.identity_key]
-    if not any(device.name in text.got for device in others):
+    # A copy of a vault is a device of its person too (R9, R12).
+    everybody = [*world.devices, *world.twins]
+    others = [device for device in everybody if device.own.identity_key != sender.own.identity_key]
+    arrived = any(device.name in text.got for device in others)
+    if not arrived and _in_line(world, [sender]) and _in_line(world, others):
         world.violate("lost", f"text {text.number} of {sender.name} reached nobody")
-    if not strict(world) or "absent-90" in world.happened:
+    over = any(device.machine.view().phase in OVER for device in world.members())
+    if over or not strict(world) or "absent-90" in world.happened:
         return
     for device in others:
         there = device.founder and device not in world.removed and not device.came_back
         if there and device.name not in text.got:
             world.violate("lost", f"text {text.number} of {sender.name} did not reach {device.name}")
+
+
+def _in_line(world: World, devices: list[SimDevice]) -> bool:
+    """Whether one of them has its place; else texts are seen to be undelivered, beside an alarm."""
+    stopped = (*OVER, LinePhase.STRANDED)
+    members = [device for device in world.members() if device in devices]
+    return any(device.machine.view().phase not in stopped for device in members)
 
 
 def _forget(world: World) -> None:

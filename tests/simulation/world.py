@@ -451,10 +451,16 @@ class World:
         if isinstance(frame, f.Deposit):
             self._look_for_keys(device, frame)
 
+    def program_sends(self, device: SimDevice, frame: f.ClientFrame) -> None:
+        """R10: what the program sends by itself; a dishonest member sends past it (`malice`)."""
+        if not isinstance(frame, f.Deposit):
+            return
+        state = self.state(device)
+        if state.phase is LinePhase.UNDECIDED and frame.k == state.addresses[state.turn]:
+            self.violate("sends-on", f"{device.name} fears a fork, and sends all the same (R10)")
+
     def _look_for_keys(self, device: SimDevice, frame: f.Deposit) -> None:
         state = self.state(device)
-        if state.phase is e.LinePhase.UNDECIDED and frame.k == state.addresses[state.turn]:
-            self.violate("sends-on", f"{device.name} fears a fork, and sends all the same (R10)")
         self.thief.hears_of(state)
         for secret in (state.secret, state.cell_key):
             if secret and secret in frame.body:

@@ -240,13 +240,16 @@ def _remove(step: Step, row: IntentRow) -> Intention | None:
 def _silent_due(step: Step) -> Intention | None:
     """R17: leaves of the own person that were never heard for 7 days, or not for 60."""
     for member in step.state.members:
-        if not _removable(step, member):
-            continue
-        unheard = not member.heard_at and step.now - member.added_at >= UNHEARD_SECONDS
-        silent = member.heard_at and step.now - member.heard_at >= SILENT_SECONDS
-        if unheard or silent:
+        if _removable(step, member) and given_up(step, member):
             return Intention(intent=CommitIntent.REMOVE, subject=member.device_id, removes=(member,))
     return None
+
+
+def given_up(step: Step, member: Member) -> bool:
+    """R17: whether a leaf was never heard for 7 days, or not for 60."""
+    if not member.heard_at:
+        return step.now - member.added_at >= UNHEARD_SECONDS
+    return step.now - member.heard_at >= SILENT_SECONDS
 
 
 def _removable(step: Step, member: Member) -> bool:

@@ -24,7 +24,7 @@ from clients.sdk.line.rejoin_wire import Stay
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import RequestRow
-from clients.sdk.line.timing import BRANCHES_SECONDS, REJOIN_DELAY_SECONDS
+from clients.sdk.line.timing import AHEAD_GRACE_SECONDS, BRANCHES_SECONDS, REJOIN_DELAY_SECONDS
 from crypto.errors import StateError
 
 _LEFT_BEHIND: Final = frozenset({RejoinReason.GONE, RejoinReason.FULL, RejoinReason.FAULT})
@@ -95,8 +95,17 @@ def may_stay(step: Step) -> Stay:
 
 
 def _everybody_asks(step: Step, asked: list[RequestRow]) -> bool:
-    """Whether no other leaf of the present tree can have gone on: each has asked, signed by its key."""
-    others = {member.device_id for member in step.state.members} - {step.own.device_id}
+    """Whether no other leaf of the present tree can have gone on: each has asked, signed by its key.
+
+    After three days of asking those count no more that R17 gives up, whoever's they are: one that was added
+    and never got R cannot ask, and would keep all others waiting for ever (docs/adr/0052).
+    """
+    waited = 0 < step.state.stay_at <= step.now - AHEAD_GRACE_SECONDS
+    others = {
+        member.device_id
+        for member in step.state.members
+        if member.device_id != step.own.device_id and not (waited and commits.given_up(step, member))
+    }
     return others <= {row.device_id for row in asked}
 
 

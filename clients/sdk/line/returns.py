@@ -46,6 +46,7 @@ from clients.sdk.line.timing import (
     REJOIN_INTERVAL_SECONDS,
     SECOND_WELCOME_SECONDS,
     STAY_DELAY_SECONDS,
+    UNHEARD_SECONDS,
 )
 from crypto.channel import return_address, return_key
 from crypto.codec import CodecError, decode
@@ -84,6 +85,7 @@ def pump(step: Step) -> None:
     """A stranded device asks every member, once a day, with a fresh KeyPackage each time."""
     _explain_second_welcome(step)
     resolving.consider(step)
+    _never_told(step)
     state = step.state
     if state.phase is not LinePhase.STRANDED or state.stranded_reason is None:
         return
@@ -109,6 +111,18 @@ def pump(step: Step) -> None:
         for secret in [state.secret, *(old.secret for old in state.old_secrets)]:
             post(step, secret, member.device_id, message)
     step.notify(AlarmKind.STRANDED, "This device has asked to be let into the line again.")
+
+
+def _never_told(step: Step) -> None:
+    """A joiner that nobody told R for a week: the others give it up (R17), and it can ask nobody (R16)."""
+    own = step.state.member(step.own.device_id)
+    waits = step.state.phase is LinePhase.ACTIVE and not step.state.secret and own is not None
+    if waits and own is not None and step.now >= own.added_at + UNHEARD_SECONDS:
+        step.notify(
+            AlarmKind.STRANDED,
+            "This device was added to the line, and has heard nothing of it since; "
+            "remove it on your first device, and add it again.",
+        )
 
 
 def _request(step: Step, reason: RejoinReason, key_package: bytes, member: Member) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from clients.sdk.line import delivery, secrets_of_line
-from clients.sdk.line.events import LinePhase, RejoinReason
+from clients.sdk.line.events import AlarmKind, LinePhase, RejoinReason
 from clients.sdk.line.payloads import Payload, decode_line_info, decode_new_r
 from clients.sdk.line.rejoin_wire import RejoinRequest
 from clients.sdk.line.state import Member
@@ -89,4 +89,6 @@ def _take(step: Step, member: Member, secret: Secret) -> None:
     waited_for = list(step.state.secret_from)
     waited_for.remove(member.device_id)
     step.state.secret_from = waited_for
+    if not step.state.secret:
+        step.clear_alarm(AlarmKind.STRANDED)  # told late, but told
     secrets_of_line.change(step, secret.reveal())

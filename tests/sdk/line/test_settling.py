@@ -341,6 +341,66 @@ def test_r18_nobody_goes_on_alone_while_another_may_have_gone_on() -> None:
     assert world.client.view().epoch > epoch
 
 
+def _phone_never_told(world: World) -> Sim:
+    """A second device of the client has its Welcome, and what the client tells it first is lost (R16)."""
+    world.relay.swallow = lambda connection, deposit: not deposit.close
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.run(60)
+    assert len(world.state(world.client).members) == 3
+    assert not world.state(phone).secret
+    world.disconnect(phone)
+    return phone
+
+
+def test_r18_who_was_never_told_r_keeps_nobody_waiting() -> None:
+    """Campaign, seed 233 (lying): it could not ask, and so nobody might go on."""
+    world = opened()
+    phone = _phone_never_told(world)
+    _all_gone(world, world.client, world.therapist)
+    world.relay.swallow = lambda connection, deposit: False
+    world.run(6 * DAY)
+    assert {world.client.view().phase, world.therapist.view().phase} == {LinePhase.STRANDED}
+    world.run(2 * DAY)
+    _lines_up(world, world.client, world.therapist)
+    world.say(world.client, "one")
+    world.settle()
+    assert world.therapist.received() == ["one"]
+    assert not [m for m in world.state(world.client).members if m.device_id == phone.own.device_id]
+
+
+def test_r18_who_fell_silent_is_waited_for_three_days_more() -> None:
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    world.say(phone, "one")
+    world.settle()
+    world.disconnect(phone)
+    for sim in (world.client, world.therapist):
+        world.disconnect(sim)
+    world.run(61 * DAY)
+    for sim in (world.client, world.therapist):
+        world.handle(sim, RequestRejoin(reason=RejoinReason.GONE))
+        world.online(sim, seconds=0)
+    world.run(3 * DAY)
+    assert {world.client.view().phase, world.therapist.view().phase} == {LinePhase.STRANDED}
+    world.run(1.2 * DAY)
+    _lines_up(world, world.client, world.therapist)
+
+
+def test_r16_a_joiner_that_is_told_nothing_for_a_week_says_so() -> None:
+    world = opened()
+    phone = _phone_never_told(world)
+    world.disconnect(world.client)  # it would add the phone anew
+    world.online(phone, seconds=0)
+    world.run(6 * DAY)
+    assert AlarmKind.STRANDED not in phone.alarms()
+    world.run(2 * DAY)
+    assert phone.view().phase is LinePhase.ACTIVE
+    assert AlarmKind.STRANDED in phone.alarms()
+
+
 def test_r09_an_old_vault_goes_on_by_itself_never() -> None:
     world = opened()
     for sim in (world.client, world.therapist):
