@@ -33,9 +33,10 @@ from chatserver.store.errors import (
 )
 
 DATABASE_NAME = "relay.db"
-PAGE_BYTES = 4_096
+PAGE_BYTES = 8_192
+"""Of a new store (docs/adr/0057). A store that was made with 4 KiB keeps them: `Database.page_bytes`."""
 MAX_PAGES = (1 << 25) - 1
-"""128 GiB.
+"""256 GiB; 128 GiB in a store of 4 KiB pages.
 
 Above 2^25 pages the first byte of an overflow page could look like that of a b-tree page (`erasure`).
 """
@@ -197,10 +198,12 @@ class Database:
     descriptor: int
     writer_lock: Lock
     owner_lock: Lock | None
+    page_bytes: int = field(init=False)
     wal_name: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.wal_name = str(self.wal_path)
+        self.page_bytes = self.connection.execute("PRAGMA page_size").fetchone()[0]
 
     @property
     def wal_path(self) -> Path:
@@ -226,12 +229,12 @@ class Database:
     def growth_bytes(self) -> int:
         """By how much the next checkpoint will make relay.db longer."""
         pages: int = self.connection.execute("PRAGMA page_count").fetchone()[0]
-        return max(0, pages * PAGE_BYTES - os.fstat(self.descriptor).st_size)
+        return max(0, pages * self.page_bytes - os.fstat(self.descriptor).st_size)
 
     def unused_bytes(self) -> int:
         """Pages of relay.db that hold nothing and will be used before it grows."""
         pages: int = self.connection.execute("PRAGMA freelist_count").fetchone()[0]
-        return pages * PAGE_BYTES
+        return pages * self.page_bytes
 
     def close(self) -> None:
         """Close everything, the connection first."""

@@ -34,7 +34,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Protocol
 
-from chatserver.store.database import BUSY_SECONDS, PAGE_BYTES, Database
+from chatserver.store.database import BUSY_SECONDS, Database
 from chatserver.store.errors import DAMAGED, StoreDamaged
 
 WAL_HEADER_BYTES = 32
@@ -106,7 +106,8 @@ def _overwrite(database: Database, calls: FileCalls) -> None:
     log = os.open(database.wal_path, os.O_RDWR | os.O_CLOEXEC)
     try:
         length = os.fstat(log).st_size
-        clear_holes(database.descriptor, _pages_in_log(log, length, calls), calls)
+        pages = _pages_in_log(log, length, database.page_bytes, calls)
+        clear_holes(database.descriptor, pages, database.page_bytes, calls)
         overwrite_log(log, length, calls)
     finally:
         os.close(log)
@@ -123,10 +124,10 @@ def overwrite_log(log: int, length: int, calls: FileCalls) -> None:
     calls.fdatasync(log)
 
 
-def _pages_in_log(log: int, length: int, calls: FileCalls) -> set[int]:
+def _pages_in_log(log: int, length: int, page_bytes: int, calls: FileCalls) -> set[int]:
     """Numbers of the pages whose images are b-tree pages, in any frame of the log."""
     pages: set[int] = set()
-    frame_bytes = FRAME_HEADER_BYTES + PAGE_BYTES
+    frame_bytes = FRAME_HEADER_BYTES + page_bytes
     for offset in range(WAL_HEADER_BYTES, length - frame_bytes + 1, frame_bytes):
         number = int.from_bytes(calls.pread(log, 4, offset), "big")
         if number:
@@ -155,18 +156,18 @@ def find_hole(page: bytes, *, first_page: bool) -> Hole | None:
     rows = int.from_bytes(page[start + 3 : start + 5], "big")
     content = int.from_bytes(page[start + 5 : start + 7], "big") or 65_536
     hole_start = start + header_bytes + 2 * rows
-    if not hole_start <= content <= PAGE_BYTES:
+    if not hole_start <= content <= len(page):
         raise StoreDamaged(DAMAGED)
     return Hole(start=hole_start, end=content)
 
 
-def clear_holes(descriptor: int, pages: set[int], calls: FileCalls) -> int:
+def clear_holes(descriptor: int, pages: set[int], page_bytes: int, calls: FileCalls) -> int:
     """Step 2: overwrite and sync the holes of these pages of relay.db. Returns how many held anything."""
     cleared = 0
     for number in sorted(pages):
-        offset = (number - 1) * PAGE_BYTES
-        page = calls.pread(descriptor, PAGE_BYTES, offset)
-        if len(page) != PAGE_BYTES:  # beyond the end: allocated and rolled back
+        offset = (number - 1) * page_bytes
+        page = calls.pread(descriptor, page_bytes, offset)
+        if len(page) != page_bytes:  # beyond the end: allocated and rolled back
             continue
         hole = find_hole(page, first_page=number == 1)
         if hole is None or not any(page[hole.start : hole.end]):

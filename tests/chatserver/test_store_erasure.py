@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from chatserver.store import erasure
+from chatserver.store import database, erasure
 from chatserver.store.database import PAGE_BYTES, open_database
 from chatserver.store.errors import StoreBusy, StoreDamaged
 from chatserver.store.protocol import (
@@ -270,8 +270,15 @@ def _stale_copies(directory: Path) -> int:
     return asyncio.run(main())
 
 
-def test_h1_rows_moved_between_pages_leave_no_copy_in_the_holes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page_bytes", [4_096, PAGE_BYTES])
+def test_h1_rows_moved_between_pages_leave_no_copy_in_the_holes(
+    page_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that was made with smaller pages keeps them."""
+    monkeypatch.setattr(database, "PAGE_BYTES", page_bytes)
     assert _stale_copies(tmp_path / "store") == 0
+    with sqlite3.connect(tmp_path / "store" / "relay.db") as db:
+        assert db.execute("PRAGMA page_size").fetchone() == (page_bytes,)
 
 
 def test_h1_secure_delete_alone_leaves_copies_in_the_holes(
