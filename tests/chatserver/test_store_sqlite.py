@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from chatserver.store import database, schema
-from chatserver.store.database import connect
+from chatserver.store.database import PAGE_BYTES, connect
 from chatserver.store.errors import (
     StoreBusy,
     StoreClosed,
@@ -170,7 +170,7 @@ def _another_program(path: Path) -> None:
 
 
 def _cut_short(path: Path) -> None:
-    os.truncate(path, path.stat().st_size - 4_096)
+    os.truncate(path, path.stat().st_size - PAGE_BYTES)
 
 
 def _page_overwritten(path: Path) -> None:
@@ -517,7 +517,7 @@ def test_a_full_disk_fails_the_request_and_the_store_goes_on_when_there_is_room(
 
         connections: list[sqlite3.Connection] = []
         store = await SqliteStore.open(directory, connect=small)
-        connections[0].execute("PRAGMA max_page_count = 40")
+        connections[0].execute("PRAGMA max_page_count = 25")
         marks = Marks()
         channel, token = marks.channel(1), marks.hash32()
         assert isinstance(await store.attach(channel, token, today=TODAY), Attached)

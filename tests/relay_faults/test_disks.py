@@ -36,7 +36,7 @@ END_SECONDS = 120.0
 CONFIG = """
 [store]
 erase_seconds = 0.2
-reserve_mib = 1
+reserve_mib = 2
 [limits]
 deposits_per_minute = 1000000
 """
