@@ -105,7 +105,7 @@ class Channels:
         self._rng = rng
         self._known: dict[bytes, _Channel] = {}
         self._touched: dict[bytes, _Channel] = {}
-        self._size = 0
+        self._size = self._kept = 0
 
     @property
     def remembered(self) -> int:
@@ -116,6 +116,7 @@ class Channels:
 
     def write(self, db: sqlite3.Connection) -> None:
         """Bring the tables up to date."""
+        self._kept = 0
         if not self._touched:
             return
         touched = self._touched
@@ -175,7 +176,7 @@ class Channels:
         """The tables are not what they were: the transaction was undone, or something else wrote them."""
         self._known.clear()
         self._touched.clear()
-        self._size = 0
+        self._size = self._kept = 0
 
     def _find(self, db: sqlite3.Connection, channel_id: ChannelId) -> _Channel | None:
         state = self._known.get(channel_id)
@@ -211,10 +212,13 @@ class Channels:
         self._size += state.weight
 
     def _trim(self) -> None:
-        """When too much is remembered, forget all but what this transaction has touched."""
-        if self._size > KNOWN:
+        """When too much is remembered, forget all but what this transaction has touched.
+
+        Where that is too much itself, not again before it has doubled: each time costs a walk over all of it.
+        """
+        if self._size > max(KNOWN, 2 * self._kept):
             self._known = dict(self._touched)
-            self._size = sum(one.weight for one in self._known.values())
+            self._size = self._kept = sum(one.weight for one in self._known.values())
 
     def _find_or_create(
         self, db: sqlite3.Connection, channel: ChannelRef, *, today: Day, may_create: bool

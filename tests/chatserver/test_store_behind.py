@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from chatserver.store import channels
+from chatserver.store.database import open_database
 from chatserver.store.errors import StoreError
 from chatserver.store.protocol import (
     CELL_BYTES,
@@ -37,7 +38,7 @@ A, B = TokenHash(b"a" * 32), TokenHash(b"b" * 32)
 
 def ref(number: int = 0) -> ChannelRef:
     return ChannelRef(
-        channel_id=ChannelId(bytes([number]) * 32), channel_class=ChannelClass.STORED, readers=2
+        channel_id=ChannelId(number.to_bytes(2, "big") * 16), channel_class=ChannelClass.STORED, readers=2
     )
 
 
@@ -145,6 +146,33 @@ async def test_deposits_do_not_make_more_be_remembered(
                 assert isinstance(answer, Deposited)
                 assert answer.seq == seq
                 assert store._channels.remembered <= 40 + channels.CHANNEL_WEIGHT + 20
+
+
+def test_a_transaction_of_many_channels_does_not_walk_over_all_of_them_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filling a store of a million channels took half an hour."""
+    monkeypatch.setattr(channels, "KNOWN", 40)
+    walks = 0
+
+    def counted(one: channels._Channel) -> int:
+        nonlocal walks
+        walks += 1
+        return channels.CHANNEL_WEIGHT
+
+    monkeypatch.setattr(channels._Channel, "weight", property(counted))
+    init_store(tmp_path / "store")
+    database = open_database(tmp_path / "store", owner=True, check=False)
+    behind = channels.Channels(StoreSettings(), os.urandom)
+    database.connection.execute("BEGIN IMMEDIATE")
+    for number in range(500):
+        answer = behind.attach(database.connection, ref(number), A, today=TODAY, may_create=True)
+        assert isinstance(answer, Attached)
+    behind.write(database.connection)
+    database.connection.execute("COMMIT")
+    assert database.connection.execute("SELECT count(*) FROM channels").fetchone() == (500,)
+    database.close()
+    assert walks < 4 * 500
 
 
 @pytest.mark.asyncio
