@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chatserver.store.protocol import StoreSettings
-from simulation import crimes, endings, scenes
+from simulation import crimes, endings, live_scenes, losses, scenes
 from simulation.faults import Act
 from simulation.world import World
 
@@ -31,6 +31,7 @@ class Aim:
 
     Attributes:
         acts: The scenes, with weights beside those of what people do anyway.
+        meeting: Played in the world of `meeting`, among all devices of two people.
         leaves: How many, if it matters.
         quota: Cells that may wait in one channel, if it matters.
         certificate_day: The last day of the founders' certificates (days since 1970), if it matters.
@@ -39,6 +40,7 @@ class Aim:
     """
 
     acts: Mapping[str, tuple[int, Act]]
+    meeting: bool = False
     leaves: int = 0
     quota: int = 0
     certificate_day: int = 0
@@ -65,7 +67,7 @@ def _crime(leaves: int, **acts: crimes.Crime) -> Aim:
     )
 
 
-AIMS: Final[dict[str, Aim]] = {
+FIRST_AIMS: Final[dict[str, Aim]] = {
     "other-sizes": Aim(acts={"other-sizes": (40, scenes.other_sizes), "odd-cell": (20, scenes.odd_cell)}),
     "hanging": Aim(acts={"hangs": (60, scenes.hangs)}),
     "lost-while-away": Aim(
@@ -104,3 +106,22 @@ AIMS: Final[dict[str, Aim]] = {
     "adding": Aim(acts={"adding": (60, endings.adds_and_dies)}, leaves=2, at_the_end=endings.all_welcomed),
 }
 """By name; a name stands for the same for ever, so that recorded seeds keep their meaning."""
+LATER_AIMS: Final[dict[str, Aim]] = {
+    "twin-speaks": Aim(acts={"twin-speaks": (40, losses.twin_speaks)}),
+    "put-back": Aim(acts={"put-back": (40, losses.put_back)}),
+    "deleted-unread": Aim(acts={"deleted-unread": (40, losses.deleted_unread)}),
+    "alone-in-turn": Aim(acts={"alone-in-turn": (40, losses.alone_in_turn)}),
+    "falls-silent": Aim(acts={"falls-silent": (40, losses.falls_silent)}, leaves=3),
+    "blocks": Aim(acts={"blocks": (10, losses.blocks)}),
+    "read-and-gone": Aim(acts={"read-and-gone": (40, losses.read_and_gone)}),
+    "unflagged": Aim(acts={"unflagged": (40, losses.unflagged)}),
+    "live-away": Aim(acts={"live-away": (40, live_scenes.away)}),
+    "live-sleeps": Aim(acts={"live-sleeps": (40, live_scenes.sleeps)}),
+    "live-withheld": Aim(acts={"live-withheld": (40, live_scenes.withheld)}),
+    "live-shifted": Aim(acts={"live-shifted": (40, live_scenes.shifted)}),
+    "wishes": Aim(acts={"wishes": (40, live_scenes.wishes)}),
+    "crooked": Aim(acts={"crooked": (40, live_scenes.crooked)}, leaves=3, meeting=True),
+    "two-join": Aim(acts={"two-join": (40, live_scenes.two_join)}, leaves=4, meeting=True),
+}
+"""Drawn by a generator of their own, so that older seeds keep their meaning."""
+AIMS: Final = FIRST_AIMS | LATER_AIMS

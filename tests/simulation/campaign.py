@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import os
+import random
 import sys
 import time
 from collections import Counter
@@ -24,6 +25,8 @@ RECORD = ROOT / ".cache" / "simulation"
 CODE = ("crypto", "keys", "chatserver", "clients/sdk", "tests/simulation")
 CHUNK = 20
 """Seeds that a process takes at once."""
+LENGTHS = (8, 72)
+"""Steps of the seeds that do not have their own length; on average as long as those."""
 PROGRESS_SECONDS = 60.0
 """How often it says how far it is."""
 MINIMISE_SECONDS = 60.0
@@ -45,9 +48,16 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+def steps_of(seed: int) -> int:
+    """How long a seed of the campaign is: every second one any length, the others (0) as they stand for."""
+    dice = random.Random(f"{seed}/campaign")
+    return dice.randint(*LENGTHS) if dice.random() < 0.5 else 0
+
+
 def run_chunk(first: int, profile: str) -> dict[str, Any]:
     """Run some seeds; what came of them, as plain values."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    from simulation import aimed
     from simulation.run import minimise, plan_of, simulate
 
     done: dict[str, Any] = {
@@ -62,6 +72,8 @@ def run_chunk(first: int, profile: str) -> dict[str, Any]:
     faults: Counter[str] = Counter()
     for seed in range(first, first + CHUNK):
         plan = plan_of(seed, profile=profile)
+        if plan.profile not in aimed.AIMS:
+            plan = plan_of(seed, profile=profile, steps=steps_of(seed))
         begun = time.process_time()
         outcome = simulate(plan)
         seconds = time.process_time() - begun
@@ -77,6 +89,7 @@ def run_chunk(first: int, profile: str) -> dict[str, Any]:
                     "seed": seed,
                     "profile": plan.profile,
                     "leaves": plan.leaves,
+                    "steps": plan.steps,
                     "kind": outcome.kind,
                     "what": outcome.what,
                     "story": list(story[-200:]),
@@ -139,7 +152,8 @@ def campaign(*, wanted: int, seconds: float, processes: int, profile: str) -> di
             bad = len(record["failures"])
             say(f"{record['seeds']} of {wanted} seeds, {bad} failures, {hourly:.0f} seeds an hour")
         for failure in chunk["failures"]:
-            say(f"seed {failure['seed']} ({failure['profile']}, {failure['leaves']} leaves): "
+            say(f"seed {failure['seed']} ({failure['profile']}, {failure['leaves']} leaves, "
+                f"{failure['steps']} steps): "
                 f"{failure['kind']}: {failure['what']}")  # fmt: skip
             for line in failure["story"]:
                 say(f"    {line}")

@@ -97,11 +97,11 @@ class MeetingWorld(World):
 # -------------------------------------------------------------------------------------- what people do
 
 
-def _of(world: World) -> MeetingWorld:
+def meeting_of(world: World) -> MeetingWorld:
     return cast("MeetingWorld", world)
 
 
-def _running(world: World, person: str) -> list[SimDevice]:
+def running(world: World, person: str) -> list[SimDevice]:
     return [d for d in world.members() if d.running and d.driver is not None and d.name.startswith(person)]
 
 
@@ -111,8 +111,8 @@ def _live(world: World) -> list[Side]:
 
 def meet(world: World, dice: random.Random) -> None:
     """Some devices offer, some join; some of them may be crooked."""
-    here = _of(world)
-    therapists, clients = _running(world, "therapist"), _running(world, "client")
+    here = meeting_of(world)
+    therapists, clients = running(world, "therapist"), running(world, "client")
     if not therapists or not clients or len(_live(world)) > 3:
         return
     offers = therapists if dice.random() < 0.3 else [dice.choice(therapists)]
@@ -141,12 +141,12 @@ def comes_back(world: World, dice: random.Random) -> None:
     side = dice.choice(live)
     world.story(side.name, "its process dies")
     side.vanish()
-    devices = _running(world, side.device.name.partition("-")[0])
-    peers = _running(world, "client" if side.role is Role.THERAPIST else "therapist")
+    devices = running(world, side.device.name.partition("-")[0])
+    peers = running(world, "client" if side.role is Role.THERAPIST else "therapist")
     if devices and peers:
         device = dice.choice(devices)
         world.story(device.name, "its person opens the session again")
-        _of(world).open_window(device, side.role, peers[0])
+        meeting_of(world).open_window(device, side.role, peers[0])
 
 
 def walks_away(world: World, dice: random.Random) -> None:
@@ -297,7 +297,7 @@ def _still_wanted(world: World) -> None:
         if not side.honest:
             side.vanish()
     world.run_until(world.now + 20)
-    if {"clock", "crooked-therapist"} & set(world.happened) or not _offered(_of(world)):
+    if {"clock", "crooked-therapist"} & set(world.happened) or not _offered(meeting_of(world)):
         return
     found = _wait_for_session(world, BEGINS_WITHIN_SECONDS + 60)
     live = _live(world)
@@ -324,9 +324,9 @@ def _offered(here: MeetingWorld) -> bool:
 
 
 def _meet_again(world: World) -> None:
-    here = _of(world)
+    here = meeting_of(world)
     dice = random.Random(f"{world.seed}/meet-again")
-    therapists, clients = _running(world, "therapist"), _running(world, "client")
+    therapists, clients = running(world, "therapist"), running(world, "client")
     if not therapists or not clients or not all(_able(d) for d in world.members()):
         return  # the line has ended, or somebody cannot come back
     offers = therapists if dice.random() < 0.5 else [dice.choice(therapists)]
@@ -386,7 +386,7 @@ def _somebody_dies(
     lost = dice.choice([therapist, client])
     here.story(lost.name, "its process dies")
     lost.vanish()
-    devices = _running(here, lost.device.name.partition("-")[0])
+    devices = running(here, lost.device.name.partition("-")[0])
     here.run_until(here.now + dice.choice([1.0, 10.0]))
     here.open_window(dice.choice(devices), lost.role, (client if lost is therapist else therapist).device)
     therapist, client = _must_begin(here)

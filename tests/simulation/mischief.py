@@ -58,6 +58,8 @@ class Mischief:
         self._story = story
         self.lies: list[Lie] = []
         self._held: dict[str, f.ServerFrame] = {}
+        self._shifted: set[str] = set()
+        """Connections on which one cell was left out; later ones are numbered as if it had never been."""
         self._late: dict[str, list[f.ServerFrame]] = {}
         """First contacts to be shown to a device again, some connections later."""
 
@@ -66,6 +68,7 @@ class Mischief:
         self.lies.clear()
         self._held.clear()
         self._late.clear()
+        self._shifted.clear()
 
     def rewrite(self, line: Line, data: bytes) -> bytes:
         """What is put on the wire instead of ``data``, which are whole messages."""
@@ -75,7 +78,7 @@ class Mischief:
             late = self._late.pop(line.device.name)
             self._story("relay", f"shows {line.device.name} {len(late)} first contacts of before")
             data += b"".join(framed(frame.encode()) for frame in late)
-        if not lies:
+        if not lies and line.name not in self._shifted:
             return data
         out = b""
         for message in Assembler().feed(data):
@@ -84,6 +87,8 @@ class Mischief:
             except CodecError:
                 out += framed(message)
                 continue
+            if line.name in self._shifted:
+                frames = [_numbered_down(frame) for frame in frames]
             for lie in lies:
                 frames = [said for frame in frames for said in self._tell(lie, line, frame)]
             out += b"".join(framed(frame.encode()) for frame in frames)
@@ -110,6 +115,9 @@ class Mischief:
                     return []
                 return [frame, held]
             case "withhold", f.Cell():
+                return []
+            case "shift", f.Cell():
+                self._shifted.add(line.name)
                 return []
             case "withhold-echo", f.OwnCell():
                 return []
@@ -157,3 +165,7 @@ class Mischief:
                 return [f.Expired(handle=frame.handle, first=frame.seq, last=frame.seq)]
             case _:
                 return [frame]
+
+
+def _numbered_down(frame: f.ServerFrame) -> f.ServerFrame:
+    return replace(frame, seq=frame.seq - 1) if isinstance(frame, f.Cell | f.OwnCell) else frame

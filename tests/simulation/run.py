@@ -27,14 +27,20 @@ LATEST_PROFILES: Final = ("meeting",)
 INTRUDER: Final = "intruder"
 """Drawn by one more generator, last."""
 ALL_PROFILES: Final = tuple(sorted({*PROFILES, *LATER_PROFILES, *LATEST_PROFILES, INTRUDER}))
+_OF_DEVICES: Final = {"meeting", *(name for name, aim in aimed.AIMS.items() if aim.meeting)}
+"""Profiles played among all devices of two people."""
 WORLDS: Final[dict[str, type[World]]] = {
     "contact": ContactWorld,
-    "meeting": meeting.MeetingWorld,
+    **dict.fromkeys(_OF_DEVICES, meeting.MeetingWorld),
     INTRUDER: intruder.IntruderWorld,
 }
 UNFIT: Final = {"session": {"absent", "clock"}, "meeting": {"absent", "end"}}
 """Faults that keep the profile from what it is for."""
-JUDGES: Final[dict[str, ModuleType]] = {"contact": contact, "meeting": meeting, INTRUDER: contact}
+JUDGES: Final[dict[str, ModuleType]] = {
+    "contact": contact,
+    **dict.fromkeys(_OF_DEVICES, meeting),
+    INTRUDER: contact,
+}
 """Whose invariants are not those of lines alone."""
 
 
@@ -86,9 +92,12 @@ def plan_of(seed: int, *, leaves: int = 0, steps: int = 0, profile: str = "") ->
         drawn_profile = latest.choice(LATEST_PROFILES)
     newest = random.Random(f"{seed}/newest")
     if newest.random() < 0.2:
-        drawn_profile = newest.choice(sorted(aimed.AIMS))
+        drawn_profile = newest.choice(sorted(aimed.FIRST_AIMS))
     if random.Random(f"{seed}/intruder").random() < 0.02:
         drawn_profile = INTRUDER
+    last = random.Random(f"{seed}/later-aims")
+    if last.random() < 0.06:
+        drawn_profile = last.choice(sorted(aimed.LATER_AIMS))
     profile = profile or drawn_profile
     aim = aimed.AIMS.get(profile)
     pace = min(pace, 4.0) if profile in {"session", "meeting"} else pace

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 TEXT = "~session text~"
+RHYTHM_CELLS, RHYTHM_SECONDS = 12, 8.0
+"""So many cells within so few seconds are more than one a second (S5)."""
 Wrong = (AuthenticationError, CodecError, StateError, ValidationError)
 
 
@@ -49,6 +51,8 @@ class Segment:
     def __init__(self) -> None:
         self.sent: dict[str, list[str]] = {}
         self.received: dict[str, list[str]] = {}
+        self.wishes: set[str] = set()
+        """Sides whose person wants the text kept (S7)."""
 
 
 class Side:
@@ -97,6 +101,9 @@ class Side:
         self._said = self._quiet_since = 0.0
         self._heard = False
         self._bodies: dict[bytes, None] = {}
+        self._lately: deque[float] = deque(maxlen=RHYTHM_CELLS)
+        self.away_until = self.sleeps_until = 0.0
+        """Without a network until then; without running until then."""
         self._until = world.now + patience
         self._hears_offers = offers is None
         self._parent = parent
@@ -117,14 +124,15 @@ class Side:
             self.vanish()
             return
         self.world.at(self.world.now + 0.5, self._tick)
-        if self.device.driver is None:
+        if self.device.driver is None or self.world.now < self.sleeps_until:
             return
         self._act(self.broker.on_tick(self.device.now))
         if self.machine is not None:
             self._feed(s.Tick())
             self._keeps_the_rhythm()
             self.witness.ticked()
-            if self.line is None and self.world.relay.up and self.dice.random() < 0.3:
+            there = self.world.relay.up and self.world.now >= self.away_until
+            if self.line is None and there and self.dice.random() < 0.3:
                 self._links += 1
                 self.line = Line(self, self._links)
             self._tell_broker()
@@ -352,6 +360,9 @@ class Side:
                     self._deposit(effect)
                 case s.Emit(event=TextReceived() as text):
                     self._received(text.text)
+                case s.HandOver():
+                    if self.segment is None or len(self.segment.wishes) < 2:
+                        self.world.violate("session-kept", f"{self.name} keeps text, not both want it (S7)")
                 case s.Over():
                     self._ended(machine, effect.reason)
                 case _:
@@ -363,6 +374,9 @@ class Side:
             self.world.violate("session-offline", f"{self.name} encrypts while it is disconnected (S5)")
         if self.world.now - self._said < 0.45:
             self.world.violate("session-rhythm", f"{self.name} sends two cells within a second (S5)")
+        self._lately.append(self.world.now)
+        if len(self._lately) == RHYTHM_CELLS and self.world.now - self._lately[0] < RHYTHM_SECONDS:
+            self.world.violate("session-rhythm", f"{self.name} makes up for seconds that it missed (S5)")
         if effect.body in self._bodies:
             self.world.violate("session-twice", f"{self.name} sends a cell twice (S5)")
         self._bodies[effect.body] = None
@@ -403,6 +417,12 @@ class Side:
         if self.machine is not None:
             self.world.story(self.name, "ends the session")
             self.machine.end(utc_seconds=int(self.device.now))
+
+    def wants_kept(self) -> None:
+        if self.machine is not None and self.segment is not None:
+            self.world.story(self.name, "wants the text kept")
+            self.segment.wishes.add(self.name)
+            self._carry_out(self.machine, self.machine.keep(wish=True, utc_seconds=int(self.device.now)))
 
     def _received(self, text: str) -> None:
         if self.segment is None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from simulation import campaign
+from simulation import campaign, run
+from simulation.run import Outcome, Plan
 
 SEEDS = 100_000
 
@@ -21,6 +23,36 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
     assert (first["seeds"], second["seeds"]) == (1, 2)
     assert not second["failures"]
     assert second["days"] > first["days"]
+
+
+def test_a_failure_is_recorded_so_that_it_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted one: every run longer than 40 steps breaks something."""
+    ran: list[Plan] = []
+
+    def broken(plan: Plan, *, skip: Iterable[int] = ()) -> Outcome:
+        ran.append(plan)
+        return Outcome(
+            plan=plan,
+            kind="planted" if plan.steps > 40 else "",
+            what="",
+            trace=("a story",),
+            digests=("", ""),
+            happened={},
+            days=1.0,
+            events=1,
+            seals=0,
+        )
+
+    monkeypatch.setattr(run, "simulate", broken)
+    chunk = campaign.run_chunk(0, "honest")
+    assert chunk["failures"]
+    for failure in chunk["failures"]:
+        plan = run.plan_of(
+            failure["seed"], profile=failure["profile"], leaves=failure["leaves"], steps=failure["steps"]
+        )
+        assert plan in ran
+        assert plan.steps > 40
+    assert any(plan.steps not in {8, 15, 30, 60, 120} for plan in ran), "only the usual lengths"
 
 
 @pytest.mark.long

@@ -43,7 +43,17 @@ def test_the_disaster_of_each_aim_breaks_no_invariant(aim: str) -> None:
     assert not outcome.kind, _tell(outcome)
 
 
-@pytest.mark.parametrize("entry", FOUND, ids=lambda entry: f"{entry['seed']}-{entry['kind']}")
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(
+            entry,
+            id=f"{entry['profile']}-{entry['seed']}",
+            marks=pytest.mark.long if entry.get("dear") else (),
+        )
+        for entry in FOUND
+    ],
+)
 def test_seeds_that_once_found_a_fault_find_none_now(entry: dict[str, str | int]) -> None:
     plan = plan_of(
         int(entry["seed"]),
