@@ -1,4 +1,6 @@
-"""The model of channels and commits (line.pml) under Spin: all states are visited, and each rule is needed.
+"""The models of channels and commits (line.pml) and of the way back (returns.pml) under Spin.
+
+All states are visited, and each rule is needed.
 
 Spin writes a C program that searches all states; both run in a folder of pytest's. See docs/MODEL.md.
 """
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 MODEL = Path(__file__).with_name("line.pml")
+RETURNS = Path(__file__).with_name("returns.pml")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "MODEL.md"
 SEARCH_SECONDS = 3_000
 DEPTH = 100_000
@@ -46,6 +49,20 @@ LEFT_OUT = {
     "R14": ["NO_R14_TURN"],
     "R19": ["NO_R19_STUB"],
 }
+RETURNS_SMALL = {"N": 3, "LOSSES": 2, "DEAD": 1}
+RETURNS_WHOLE = [
+    pytest.param(RETURNS_SMALL, id="three, one of them dead"),
+    pytest.param({"N": 3, "LOSSES": 3, "DEAD": 0}, id="three devices"),
+    pytest.param({"N": 4, "LOSSES": 3, "DEAD": 1}, id="four, one of them dead"),
+    pytest.param({"N": 4, "LOSSES": 2, "DEAD": 2}, id="four, two of them dead"),
+]
+RETURNS_LEFT_OUT = (
+    "NO_R16_ASKED_TELLS",
+    "NO_R18_STAYS",
+    "NO_R18_BEST_STAYS",
+    "NO_R18_DEAD_LEAF",
+    "NO_R18_HOUR",
+)
 COVER_FOR_EACH_OTHER = ["NO_R11_ONCE", "NO_R4_SAME_DEPOSIT"]
 
 
@@ -58,10 +75,10 @@ class Search:
     complete: bool
 
 
-def search(folder: Path, sizes: dict[str, int], left_out: list[str]) -> Search:
+def search(folder: Path, sizes: dict[str, int], left_out: list[str], model: Path = MODEL) -> Search:
     """Build and run the search."""
     given = [f"-D{name}={value}" for name, value in sizes.items()] + [f"-D{name}" for name in left_out]
-    run(folder, ["spin", "-a", *given, str(MODEL)], 60)
+    run(folder, ["spin", "-a", *given, str(model)], 60)
     run(folder, ["gcc", "-w", "-O1", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=6000", "-o", "pan", "pan.c"], 120)
     printed = run(folder, ["./pan", f"-m{DEPTH}"], SEARCH_SECONDS)
     errors = re.search(r"errors: (\d+)", printed)
@@ -108,9 +125,27 @@ def test_two_rules_cover_for_each_other(tmp_path: Path, flag: str) -> None:
     assert found.errors == 0
 
 
-def test_every_switch_of_the_model_is_tried_and_written_down() -> None:
-    switches = set(re.findall(r"\bNO_\w+", MODEL.read_text())) - {"NO_"}
-    tried = {flag for flags in LEFT_OUT.values() for flag in flags}
+@pytest.mark.parametrize("sizes", RETURNS_WHOLE)
+def test_whoever_lost_its_place_comes_back_in_every_state(tmp_path: Path, sizes: dict[str, int]) -> None:
+    found = search(tmp_path, sizes, [], RETURNS)
+    assert found.complete
+    assert found.errors == 0
+    assert found.states > 2_000
+
+
+@pytest.mark.parametrize("flag", RETURNS_LEFT_OUT)
+def test_a_rule_of_the_way_back_left_out_breaks_a_promise(tmp_path: Path, flag: str) -> None:
+    assert search(tmp_path, RETURNS_SMALL, [flag], RETURNS).errors == 1
+
+
+def test_one_loss_more_than_there_are_leaves_is_the_split_that_people_are_told_of(tmp_path: Path) -> None:
+    """A request of before is taken for one of now: two branches, which are noticed (docs/adr/0045)."""
+    assert search(tmp_path, {"N": 3, "LOSSES": 4, "DEAD": 0}, [], RETURNS).errors == 1
+
+
+def test_every_switch_of_the_models_is_tried_and_written_down() -> None:
+    switches = set(re.findall(r"\bNO_\w+", MODEL.read_text() + RETURNS.read_text())) - {"NO_"}
+    tried = {flag for flags in LEFT_OUT.values() for flag in flags} | set(RETURNS_LEFT_OUT)
     assert switches == tried
     document = DOCUMENT.read_text()
     assert [flag for flag in sorted(switches) if flag not in document] == []

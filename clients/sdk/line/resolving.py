@@ -114,8 +114,9 @@ def consider(step: Step) -> bool:
 
     Of the sound ones the one in the latest epoch stays, then the one with the lowest device id; all see the
     same requests and come to the same result. If none is sound and everybody asks, one of those that were
-    only left behind stays. After two branches, and then, each waits an hour or two before it stays, so that
-    all can have asked, and whoever stays already can have answered.
+    only left behind stays. After two branches, after a loss of the relay's state, and then, each waits an
+    hour or two before it stays, so that all can have asked, and whoever has its place can have answered: a
+    request that is held here may be one that another has answered since (tests/model/returns.pml).
 
     Returns:
         Whether this device stays; it is active again then.
@@ -128,7 +129,8 @@ def consider(step: Step) -> bool:
     alone = stay is Stay.ALONE
     if not asked or (alone and not _everybody_asks(step, asked)):
         return False
-    waits = alone or _of_two_branches(state.stranded_reason, asked)
+    waits = alone or state.stranded_reason is RejoinReason.RELAY_LOST_STATE
+    waits = waits or _of_two_branches(state.stranded_reason, asked)
     if waits and not 0 < state.stay_at <= step.now:
         return False
     mine = (-stay.value, -state.epoch, step.own.device_id)

@@ -401,6 +401,24 @@ def test_r16_a_joiner_that_is_told_nothing_for_a_week_says_so() -> None:
     assert AlarmKind.STRANDED in phone.alarms()
 
 
+def test_r18_after_a_loss_whoever_has_its_place_may_answer_before_anybody_stays() -> None:
+    """The model of the way back: a request held here may be one that another has answered since."""
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    world.disconnect(world.client)
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
+    world.handle(phone, RequestRejoin(reason=RejoinReason.RELAY_LOST_STATE))
+    world.run(HOUR - 60)
+    assert phone.view().phase is LinePhase.STRANDED
+    world.run(2 * HOUR)
+    _lines_up(world, phone, world.therapist)
+    world.online(world.client)
+    world.run(DAY)
+    _lines_up(world, phone, world.therapist, world.client)
+
+
 def test_r09_an_old_vault_goes_on_by_itself_never() -> None:
     world = opened()
     for sim in (world.client, world.therapist):
