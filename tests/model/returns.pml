@@ -56,10 +56,15 @@
 #define YIELDS(d, x) false
 #endif
 
-/* R18's hour: whoever can answer has done so, and whoever is stranded too has asked. Who has just
-   decided to stay has had no hour yet. */
+/* R18's hour: whoever can answer has done so, and whoever is stranded too has asked. It begins anew with each
+   request: else one that has just decided to stay (fresh) has had no hour yet to answer. */
+#ifdef NO_R18_NEWEST
 #define QUIET(d, x) ((x) == (d) || dead[x] || fresh[x] || \
 	(!(ABLE(x) && SEEN(x, d)) && !(lost[x] && !SEEN(d, x))))
+#else
+#define QUIET(d, x) ((x) == (d) || dead[x] || \
+	(!(ABLE(x) && SEEN(x, d)) && !(lost[x] && !SEEN(d, x))))
+#endif
 
 /* No other leaf can have gone on: each has asked, or R17 has given it up. */
 #ifdef NO_R18_DEAD_LEAF

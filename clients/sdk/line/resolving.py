@@ -24,7 +24,12 @@ from clients.sdk.line.rejoin_wire import Stay
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import RequestRow
-from clients.sdk.line.timing import AHEAD_GRACE_SECONDS, BRANCHES_SECONDS, REJOIN_DELAY_SECONDS
+from clients.sdk.line.timing import (
+    AHEAD_GRACE_SECONDS,
+    BRANCHES_SECONDS,
+    REJOIN_DELAY_SECONDS,
+    STAY_DELAY_SECONDS,
+)
 from crypto.errors import StateError
 
 _LEFT_BEHIND: Final = frozenset({RejoinReason.GONE, RejoinReason.FULL, RejoinReason.FAULT})
@@ -129,10 +134,12 @@ def consider(step: Step) -> bool:
     alone = stay is Stay.ALONE
     if not asked or (alone and not _everybody_asks(step, asked)):
         return False
-    waits = alone or state.stranded_reason is RejoinReason.RELAY_LOST_STATE
-    waits = waits or _of_two_branches(state.stranded_reason, asked)
-    if waits and not 0 < state.stay_at <= step.now:
+    unforked = alone or state.stranded_reason is RejoinReason.RELAY_LOST_STATE
+    waits = unforked or _of_two_branches(state.stranded_reason, asked)
+    if waits and not (step.conn.up and 0 < state.stay_at <= step.now):
         return False
+    if unforked and step.now < max(row.noted_at for row in asked) + STAY_DELAY_SECONDS:
+        return False  # whoever asked so lately may know of this device what the request does not say yet
     mine = (-stay.value, -state.epoch, step.own.device_id)
     able = [row for row in asked if row.stay is not Stay.NEVER]
     if any(mine > (-row.stay.value, -row.epoch, row.device_id) for row in able):

@@ -69,6 +69,8 @@ def take_from_request(step: Step, request: RejoinRequest) -> None:
 
 def _told(step: Step) -> None:
     step.state.awaits_info = False
+    if step.state.phase is LinePhase.STRANDED:
+        step.state.rejoin_requested_at = 0.0  # what it asked with says that it may not stay: ask anew
     if step.state.phase in {LinePhase.ACTIVE, LinePhase.ENDING}:
         step.state.stranded_reason = None
 

@@ -14,6 +14,7 @@ from clients.sdk.line.timing import (
     LOST_STATE_SECONDS,
     REJOIN_INTERVAL_SECONDS,
     SECOND_WELCOME_SECONDS,
+    STAY_DELAY_SECONDS,
 )
 
 
@@ -32,6 +33,7 @@ def next_wakeup(step: Step) -> float | None:
         conn.blocked_until,
         step.now + IDLE_WAKEUP_SECONDS,
         *(request.due_at for request in step.tables.requests.rows()),
+        *(request.noted_at + STAY_DELAY_SECONDS for request in step.tables.requests.rows()),
     ]
     if conn.closed_since:
         due.append(conn.closed_since + CLOSING_CELL_SECONDS)

@@ -50,6 +50,8 @@ REJOIN_DELAY_SECONDS: Final = HOUR_SECONDS
 STAY_DELAY_SECONDS: Final = HOUR_SECONDS
 """R18: after two branches (and a random part of as long again), or where nobody is sound, a device waits so
 long to be let in before it stays: whoever can answer does so within the hour."""
+READ_FIRST_SECONDS: Final = MINUTE_SECONDS
+"""R18: so long a connection stands before a stranded device stays: what came meanwhile is read first."""
 BRANCHES_SECONDS: Final = 2 * DAY_SECONDS
 """R18: how long the people's word about two branches holds for others that ask; how long a request counts."""
 REJOIN_INTERVAL_SECONDS: Final = DAY_SECONDS

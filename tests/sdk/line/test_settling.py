@@ -419,6 +419,41 @@ def test_r18_after_a_loss_whoever_has_its_place_may_answer_before_anybody_stays(
     _lines_up(world, phone, world.therapist, world.client)
 
 
+@pytest.mark.parametrize("offline", ["nobody", "who waits", "who owes"])
+@pytest.mark.parametrize("swap", [False, True])
+def test_r18_who_was_told_while_it_was_stranded_and_who_told_it_do_not_both_go_on(
+    swap: bool, offline: str
+) -> None:
+    """The model of the way back: each took the other for one that may not stay, or did not hear it."""
+    world = opened(2)
+    waits, owes = (world.client, world.therapist) if swap else (world.therapist, world.client)
+    world.relay.swallow = lambda connection, deposit: (
+        connection.name == owes.name and not deposit.close and deposit.readers == 2
+    )
+    world.handle(waits, RequestRejoin(reason=RejoinReason.GONE))
+    world.run(HOUR + 60)
+    assert world.state(waits).awaits_info
+    world.handle(waits, RequestRejoin(reason=RejoinReason.GONE))
+    world.run(2 * HOUR)  # its answer of today was given
+    world.relay.swallow = lambda connection, deposit: connection.name == waits.name and offline == "who owes"
+    world.handle(owes, RequestRejoin(reason=RejoinReason.GONE))
+    world.run(30)
+    world.relay.swallow = lambda connection, deposit: False
+    if offline == "who owes":
+        world.disconnect(owes, waits)
+        world.online(waits)
+        world.run(5 * HOUR)
+        world.online(owes)
+    if offline == "who waits":
+        world.disconnect(waits)
+        world.run(5 * HOUR)
+        world.online(waits)
+    world.run(2 * DAY)
+    _lines_up(world, waits, owes)
+    for sim in (waits, owes):
+        assert not {AlarmKind.TWO_BRANCHES, AlarmKind.FORK} & set(sim.alarms())
+
+
 def test_r09_an_old_vault_goes_on_by_itself_never() -> None:
     world = opened()
     for sim in (world.client, world.therapist):
