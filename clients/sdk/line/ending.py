@@ -135,7 +135,7 @@ def destroy(step: Step, phase: LinePhase) -> None:
         blobs.clear()
     step.replace_group(None)
     state.addresses, state.cell_key = [], b""
-    state.secret, state.old_secrets, state.secret_from = b"", [], []
+    state.secret, state.old_secrets, state.secret_from, state.older_due = b"", [], [], 0
     state.channel.token = state.channel.log_hash = state.channel.known_hash = b""
     state.receipt_due_at = state.request_due_at = state.next_update_at = 0.0
     state.update_first = state.update_due = state.awaits_info = False

@@ -335,6 +335,7 @@ def _join(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:
             step.tables.counters.put(member.device_id, row_of)
     signer = state.member_at(group.signer) if group.signer is not None else None
     state.secret_from = [] if signer is None else [signer.device_id]
+    state.older_due = 0
     state.awaits_info = True
     state.update_first = True
     _used(step, keys, welcome)

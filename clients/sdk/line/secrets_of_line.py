@@ -18,8 +18,26 @@ READERS = 1
 
 
 def renew(step: Step) -> None:
-    """After an own Remove: a new R, which the removed device never learns."""
+    """After an own Remove: a new R, which the removed device never learns.
+
+    Whatever others still owe is of commits before this one, so older.
+    """
     change(step, step.rng(32))
+    step.state.older_due = len(step.state.secret_from)
+
+
+def hear(step: Step, secret: bytes) -> None:
+    """An R that came late: who knows no newer one asks under it, but it is not the present one again."""
+    state = step.state
+    known = {state.secret, *(old.secret for old in state.old_secrets)}
+    if secret in known:
+        return
+    until = step.now + OLD_SECRET_SECONDS
+    state.old_secrets = [*state.old_secrets, OldSecret(secret=secret, until=until)]
+    row = _make(step, secret)
+    row.until = until
+    step.tables.returns.put(row.ref, row)
+    _attach(step, row)
 
 
 def change(step: Step, secret: bytes) -> None:

@@ -136,6 +136,7 @@ class LineState(Record):
         claim_previous: The own first message of this epoch was not sent yet.
         secret: R of R18; empty before LINE_INFO came.
         secret_from: Devices whose next LINE_INFO or NEW_R is believed: committers of Adds and Removes (R16).
+        older_due: The first so many of them owe an R that is older than the present one.
         awaits_info: Returned by a rejoin; sends content only after LINE_INFO has told its counter (R16).
         update_first: Sends nothing before a self-update (R17).
         refused_by: Devices whose commits were refused in this epoch (R14).
@@ -168,6 +169,7 @@ class LineState(Record):
     secret: bytes = field(default=b"", repr=False)
     old_secrets: list[OldSecret] = field(default_factory=list)
     secret_from: list[bytes] = field(default_factory=list)
+    older_due: int = 0
     settings: bytes = b""
     next_counter: int = 1
     next_order: int = FIRST_ORDER
@@ -216,6 +218,7 @@ class LineState(Record):
         ("secret", OPAQUE),
         ("old_secrets", list_field(record_field(OldSecret))),
         ("secret_from", list_field(OPAQUE)),
+        ("older_due", U64),
         ("settings", OPAQUE),
         ("next_counter", U64),
         ("next_order", U64),

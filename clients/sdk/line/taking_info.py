@@ -88,9 +88,20 @@ def take_new_r(step: Step, member: Member, payload: Payload) -> None:
 
 def _take(step: Step, member: Member, secret: Secret) -> None:
     # One word for one commit: whoever added and then removed owes two, and they may come in either order.
-    waited_for = list(step.state.secret_from)
-    waited_for.remove(member.device_id)
-    step.state.secret_from = waited_for
+    state = step.state
+    place = state.secret_from.index(member.device_id)
+    state.secret_from = [*state.secret_from[:place], *state.secret_from[place + 1 :]]
+    # The R of the later commit is the newer one, whichever comes first: two devices that each remove one
+    # would else end with one each, and hear each other no more when the old ones are forgotten. An R that
+    # was replaced here is that of somebody who had not heard of it.
+    replaced = any(old.secret == secret.reveal() for old in state.old_secrets)
+    if place < state.older_due:
+        state.older_due -= 1
+        secrets_of_line.hear(step, secret.reveal())
+        return
+    if replaced:
+        return
+    state.older_due = place
     if not step.state.secret:
         step.clear_alarm(AlarmKind.STRANDED)  # told late, but told
     secrets_of_line.change(step, secret.reveal())

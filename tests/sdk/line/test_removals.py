@@ -53,6 +53,34 @@ def _undone() -> tuple[World, Sim]:
     return world, phone
 
 
+def test_r18_two_removals_at_once_leave_one_r() -> None:
+    """Campaign, seed 257 (gone): the R of the earlier one came last, and each had another one."""
+    world = World()
+    world.online(world.client, world.therapist)
+    world.settle()
+    phone = world.add_device(world.client, "phone")
+    tablet = world.add_device(world.therapist, "tablet")
+    world.online(phone, tablet)
+    world.settle()
+    world.relay.swallow = lambda connection, deposit: (
+        connection.name == "client" and not deposit.close and deposit.readers > 1
+    )
+    world.handle(world.client, RemoveDevice(device_id=phone.own.device_id))
+    world.run(30)
+    world.handle(world.therapist, RemoveDevice(device_id=tablet.own.device_id))
+    world.run(30)
+    newest = world.state(world.therapist).secret
+    world.relay.swallow = lambda connection, deposit: False
+    world.disconnect(world.client)
+    world.online(world.client)
+    world.settle()
+    assert len(world.client.view().members) == 2
+    assert world.state(world.client).secret == world.state(world.therapist).secret == newest
+    assert not world.state(world.therapist).secret_from
+    assert not world.state(world.client).secret_from
+    assert world.state(world.therapist).older_due == 0
+
+
 def _back(world: World) -> None:
     """Until the client was let in again."""
     world.online(world.client, world.therapist)
