@@ -12,6 +12,7 @@ from typing import Final
 
 from clients.sdk.line import (
     cells,
+    delivery,
     epochs,
     mail,
     rejoin_wire,
@@ -316,7 +317,12 @@ def _join(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:
     group = _open(step, keys, welcome)
     state = step.state
     state.previous = None
+    there = {
+        DeviceCertificate.decode(member.leaf_node.credential.identity).device_id for member in group.members
+    }
     for row in list(step.tables.counters.rows()):
+        if row.device_id not in there:  # it left while this device was away: nobody can be asked (R11)
+            delivery.give_up_all(step, row.device_id)
         row.baseline = False
         step.tables.counters.put(row.device_id, row)
     state.members = []

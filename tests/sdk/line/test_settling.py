@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from clients.sdk.line import messages, resolving, taking_info
+from clients.sdk.line import delivery, messages, resolving, taking_info
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
@@ -18,6 +18,7 @@ from clients.sdk.line.events import (
     NetworkEvent,
     OwnCellArrived,
     RejoinReason,
+    RemoveDevice,
     RequestRejoin,
     Resolve,
     SelfUpdate,
@@ -296,6 +297,32 @@ def test_r09_an_old_vault_stays_one_until_it_was_told_its_counter() -> None:
         _unsure(step)
     world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
     assert world.state(world.therapist).stranded_reason is RejoinReason.CLONE
+
+
+def test_r11_who_comes_back_is_told_what_a_device_that_has_left_meanwhile_can_send_no_more() -> None:
+    """Campaign, seed 525 (equivocation): it waited for ever for a text of a device that was removed."""
+    world = opened()
+    tablet = world.add_device(world.therapist, "tablet")
+    world.online(tablet)
+    world.settle()
+    world.say(tablet, "one")
+    world.settle()
+    world.disconnect(tablet)
+    with world.client.machine._step(world.now) as step:
+        member = step.state.member(tablet.own.device_id)
+        assert member is not None
+        before = delivery.counters_of(step, member).contiguous
+        delivery.admit(step, member, before + 2)
+    assert [row.counter for row in world.client.rows() if row.missing] == [before + 1]
+    world.disconnect(world.client)
+    world.handle(world.therapist, RemoveDevice(device_id=tablet.own.device_id))
+    world.run(60)
+    world.handle(world.client, RequestRejoin(reason=RejoinReason.GONE))
+    world.online(world.client, seconds=0)
+    world.run(2 * HOUR)
+    _lines_up(world, world.client, world.therapist)
+    assert [row.lost for row in world.client.rows() if row.missing] == [True]
+    assert AlarmKind.MESSAGES_LOST in world.client.alarms()
 
 
 # -- everybody is stranded
