@@ -138,7 +138,8 @@ def consider(step: Step) -> bool:
     waits = unforked or _of_two_branches(state.stranded_reason, asked)
     if waits and not (step.conn.up and 0 < state.stay_at <= step.now):
         return False
-    if unforked and step.now < max(row.noted_at for row in asked) + STAY_DELAY_SECONDS:
+    noted = [row.noted_at for row in asked if row.noted_at <= step.now]  # not by a clock that was ahead
+    if unforked and noted and step.now < max(noted) + STAY_DELAY_SECONDS:
         return False  # whoever asked so lately may know of this device what the request does not say yet
     mine = (-stay.value, -state.epoch, step.own.device_id)
     able = [row for row in asked if row.stay is not Stay.NEVER]

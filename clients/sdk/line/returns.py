@@ -95,13 +95,15 @@ def pump(step: Step) -> None:
             AlarmKind.STRANDED, "This device was given no way back into the line; a new line is needed."
         )
         return
-    if state.rejoin_requested_at and step.now < state.rejoin_requested_at + REJOIN_INTERVAL_SECONDS:
+    # A time to come was written by a clock that was ahead: it says nothing, and nobody waits for it.
+    asked_at = state.rejoin_requested_at
+    if asked_at and asked_at <= step.now < asked_at + REJOIN_INTERVAL_SECONDS:
         return
     others = [member for member in state.members if member.device_id != step.own.device_id]
     if not step.conn.up or not others:
         return
     state.rejoin_requested_at = step.now
-    if not state.stay_at:
+    if not state.stay_at or state.stay_at > step.now + 2 * STAY_DELAY_SECONDS:
         state.stay_at = step.now + STAY_DELAY_SECONDS
         state.stay_at += step.random_seconds(STAY_DELAY_SECONDS) if state.stranded_reason in FORKS else 0
     key_package = _fresh_key_package(step)
@@ -212,7 +214,7 @@ def _take_request(step: Step, row: ReturnRow, request: RejoinRequest) -> None:
     due_at = step.now
     if member.identity_key != step.own.identity_key:
         due_at += step.random_seconds(REJOIN_DELAY_SECONDS)
-    if answered is not None:
+    if answered is not None and answered.answered_at <= step.now:
         due_at = max(due_at, answered.answered_at + REJOIN_INTERVAL_SECONDS)
     taking_info.take_from_request(step, request)
     forked = request.reason in FORKS and not resolving.decided(step, member)

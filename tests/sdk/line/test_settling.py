@@ -25,7 +25,7 @@ from clients.sdk.line.events import (
 )
 from clients.sdk.line.rejoin_wire import RejoinRequest, Stay
 from clients.sdk.line.step import Step
-from clients.sdk.line.tables import RequestRow
+from clients.sdk.line.tables import AnsweredRow, RequestRow
 from support.fake_relay import Connection
 from support.line_world import DAY, Sim, World, opened
 
@@ -479,6 +479,30 @@ def test_r18_who_was_told_while_it_was_stranded_and_who_told_it_do_not_both_go_o
     _lines_up(world, waits, owes)
     for sim in (waits, owes):
         assert not {AlarmKind.TWO_BRANCHES, AlarmKind.FORK} & set(sim.alarms())
+
+
+def test_r18_a_clock_that_was_ahead_keeps_nobody_waiting() -> None:
+    """Campaign, seed 467 (lying): it had asked when its clock was 20 days ahead, and asked again after 21."""
+    world = opened()
+    world.disconnect(world.client)
+    world.relay.swallow = lambda connection, deposit: deposit.readers == 1
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
+    world.run(60)
+    world.relay.swallow = lambda connection, deposit: False
+    with world.therapist.machine._step(world.now) as step:
+        step.state.rejoin_requested_at += 20 * DAY
+        step.state.stay_at += 20 * DAY
+    with world.client.machine._step(world.now) as step:
+        step.tables.requests.clear()
+        row = AnsweredRow(answered_at=world.now + 20 * DAY, key_package_hashes=[])
+        step.tables.answered.put(world.therapist.own.device_id, row)
+    before = world.state(world.therapist).rejoin_requested_at
+    world.online(world.client)
+    world.run(7 * HOUR)
+    assert world.state(world.therapist).rejoin_requested_at < before
+    assert world.state(world.therapist).stay_at < world.now + 2 * HOUR
+    world.run(2 * DAY)
+    _lines_up(world, world.client, world.therapist)
 
 
 def test_r09_an_old_vault_goes_on_by_itself_never() -> None:
