@@ -16,6 +16,7 @@ import random
 from typing import Final
 
 from clients.sdk.line import events as e
+from clients.sdk.line import returns
 from clients.sdk.line.events import AlarmKind, LinePhase
 from clients.sdk.line.payloads import PayloadKind
 from crypto.errors import StateError
@@ -257,6 +258,8 @@ def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
         return
     if view.phase is LinePhase.STRANDED and "malice" in world.happened:
         return  # it says why: a member of the line can stop it, by taking all slots for instance (R8)
+    if view.phase is LinePhase.STRANDED and _says_that_it_asks_in_vain(world, device):
+        return
     if view.phase is not LinePhase.ACTIVE:
         world.violate("stranded", f"{device.name} is {view.phase.name} and does not come back")
     if not view.attached:
@@ -266,6 +269,13 @@ def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
     for row in world.rows(device):
         if row.missing and not row.lost and not old_vaults(world):
             world.violate("missing", f"{device.name} still misses counter {row.counter}")
+
+
+def _says_that_it_asks_in_vain(world: World, device: SimDevice) -> bool:
+    """A device in no other's tree any more cannot be let in; its person is told what to do (R18)."""
+    told = any(alarm.sentence == returns.IN_VAIN for alarm in device.machine.view().alarms)
+    others = [other for other in world.members() if other is not device]
+    return told and not any(world.state(other).member(device.own.device_id) for other in others)
 
 
 def _judge_text(world: World, text: Text) -> None:

@@ -41,12 +41,7 @@ from clients.sdk.line.events import (
 from clients.sdk.line.phases import strand
 from clients.sdk.line.sealing import COMMIT_ORDER
 from clients.sdk.line.step import Step
-from clients.sdk.line.timing import (
-    BACKOFF_SECONDS,
-    CLOSING_CELL_SECONDS,
-    LOST_STATE_SECONDS,
-    READ_FIRST_SECONDS,
-)
+from clients.sdk.line.timing import BACKOFF_SECONDS, CLOSING_CELL_SECONDS, LOST_STATE_SECONDS
 
 _READING = frozenset({LinePhase.ACTIVE, LinePhase.ENDING, LinePhase.UNDECIDED})
 
@@ -54,11 +49,10 @@ _READING = frozenset({LinePhase.ACTIVE, LinePhase.ENDING, LinePhase.UNDECIDED})
 def connected(step: Step) -> None:
     """A connection stands: ask for everything that is owed (R19)."""
     step.conn.up = True
+    step.conn.up_since = step.now
     step.conn.attached = set()
     step.conn.deposited = {}
     step.conn.closed_since = step.conn.blocked_until = 0.0
-    if step.state.stay_at:
-        step.state.stay_at = max(step.state.stay_at, step.now + READ_FIRST_SECONDS)
     if step.state.phase in _READING:
         epochs.attach(step)
     secrets_of_line.connected(step)

@@ -27,6 +27,7 @@ from clients.sdk.line.tables import RequestRow
 from clients.sdk.line.timing import (
     AHEAD_GRACE_SECONDS,
     BRANCHES_SECONDS,
+    READ_FIRST_SECONDS,
     REJOIN_DELAY_SECONDS,
     STAY_DELAY_SECONDS,
 )
@@ -138,6 +139,8 @@ def consider(step: Step) -> bool:
     waits = unforked or _of_two_branches(state.stranded_reason, asked)
     if waits and not (step.conn.up and 0 < state.stay_at <= step.now):
         return False
+    if waits and 0 <= step.now - step.conn.up_since < READ_FIRST_SECONDS:
+        return False  # what came while it was offline is read first
     noted = [row.noted_at for row in asked if row.noted_at <= step.now]  # not by a clock that was ahead
     if unforked and noted and step.now < max(noted) + STAY_DELAY_SECONDS:
         return False  # whoever asked so lately may know of this device what the request does not say yet

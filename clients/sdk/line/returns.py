@@ -38,6 +38,7 @@ from clients.sdk.line.tables import (
     RejoinKeyRow,
     RequestRow,
     ReturnRow,
+    u64_key,
 )
 from clients.sdk.line.timing import (
     DAY_SECONDS,
@@ -64,6 +65,10 @@ from keys.certificates import DeviceCertificate
 
 NEVER: Final = float(2**40)
 """Due time of a request that only a person can release."""
+IN_VAIN: Final = (
+    "For a week nobody has let this device into the line again. If the others are not just away, "
+    "remove this device on your first device and add it again; a first device needs a new line."
+)
 KEEP_UNUSED_SECONDS: Final = 2 * DAY_SECONDS
 """How long private keys of unanswered KeyPackages outlive a rejoin, to tell a late answer from a fork."""
 
@@ -114,6 +119,17 @@ def pump(step: Step) -> None:
         for secret in [state.secret, *(old.secret for old in state.old_secrets)]:
             post(step, secret, member.device_id, message)
     step.notify(AlarmKind.STRANDED, "This device has asked to be let into the line again.")
+    _say_that_it_was_in_vain(step)
+
+
+def _say_that_it_was_in_vain(step: Step) -> None:
+    """After a week the person is told what to do: the others may have no leaf of this device any more."""
+    made = [keys.made_at for keys in step.tables.rejoin_keys.rows() if keys.init_private]
+    standing = step.tables.alarms.get(u64_key(AlarmKind.STRANDED.value))
+    asked_for = step.now - min(made, default=step.now)
+    if asked_for >= UNHEARD_SECONDS and (standing is None or standing.sentence != IN_VAIN):
+        step.clear_alarm(AlarmKind.STRANDED)
+        step.notify(AlarmKind.STRANDED, IN_VAIN)
 
 
 def _never_told(step: Step) -> None:

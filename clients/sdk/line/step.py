@@ -56,6 +56,7 @@ class Connection:
         blocked_until: After a refusal that time may cure.
         full: The current channel takes no cells but a closing one (R5).
         seen_at: Time of the last event, for counting connected time (R9).
+        up_since: When the connection came to stand.
     """
 
     up: bool = False
@@ -67,6 +68,7 @@ class Connection:
     blocked_until: float = 0.0
     full: bool = False
     seen_at: float = 0.0
+    up_since: float = 0.0
 
     def copy(self) -> Connection:
         """An independent copy."""
@@ -80,6 +82,7 @@ class Connection:
             blocked_until=self.blocked_until,
             full=self.full,
             seen_at=self.seen_at,
+            up_since=self.up_since,
         )
 
 

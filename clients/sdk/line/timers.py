@@ -12,6 +12,7 @@ from clients.sdk.line.timing import (
     CLOSING_CELL_SECONDS,
     IDLE_WAKEUP_SECONDS,
     LOST_STATE_SECONDS,
+    READ_FIRST_SECONDS,
     REJOIN_INTERVAL_SECONDS,
     SECOND_WELCOME_SECONDS,
     STAY_DELAY_SECONDS,
@@ -35,6 +36,8 @@ def next_wakeup(step: Step) -> float | None:
         *(request.due_at for request in step.tables.requests.rows()),
         *(request.noted_at + STAY_DELAY_SECONDS for request in step.tables.requests.rows()),
     ]
+    if state.phase is LinePhase.STRANDED:
+        due.append(conn.up_since + READ_FIRST_SECONDS)
     if conn.closed_since:
         due.append(conn.closed_since + CLOSING_CELL_SECONDS)
     if state.rejoin_requested_at:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from clients.sdk.line import delivery, messages, resolving, taking_info
+from clients.sdk.line import delivery, messages, resolving, returns, taking_info
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
@@ -230,6 +230,7 @@ def _row(device_id: bytes, *, epoch: int, reason: RejoinReason, noted_at: float,
 def _stays(world: World, rows: list[RequestRow], *, after: float = 3 * HOUR, awaits: bool = False) -> bool:
     """Whether a device that was offered two branches stays, so long after it asked."""
     with world.client.machine._step(world.now) as step:
+        step.conn.up_since = world.now - HOUR
         state = step.state
         state.phase, state.stranded_reason = LinePhase.STRANDED, RejoinReason.TWO_BRANCHES
         state.resolved_same, state.awaits_info = True, awaits
@@ -396,6 +397,21 @@ def test_r18_who_was_never_told_r_keeps_nobody_waiting() -> None:
     assert not [m for m in world.state(world.client).members if m.device_id == phone.own.device_id]
 
 
+def test_r18_three_days_of_asking_are_counted_over_many_connections() -> None:
+    """A phone connects anew every day, and oftener; its asking does not begin anew with each connection."""
+    world = opened()
+    _phone_never_told(world)
+    both = (world.client, world.therapist)
+    _all_gone(world, *both)
+    world.relay.swallow = lambda connection, deposit: False
+    for _ in range(18):
+        world.run(DAY / 2)
+        world.disconnect(*both)
+        world.online(*both, seconds=0)
+    world.run(2 * HOUR)
+    _lines_up(world, *both)
+
+
 def test_r18_who_fell_silent_is_waited_for_three_days_more() -> None:
     world = opened()
     phone = world.add_device(world.client, "phone")
@@ -503,6 +519,28 @@ def test_r18_a_clock_that_was_ahead_keeps_nobody_waiting() -> None:
     assert world.state(world.therapist).stay_at < world.now + 2 * HOUR
     world.run(2 * DAY)
     _lines_up(world, world.client, world.therapist)
+
+
+def test_r18_who_asks_in_vain_for_a_week_says_so_and_what_to_do() -> None:
+    """Campaign, seed 326 (store): a device of a branch that was given up stood in no tree any more."""
+    world = opened()
+    world.disconnect(world.client)
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
+
+    def sentences() -> list[str]:
+        return [alarm.sentence for alarm in world.therapist.view().alarms if alarm.kind is AlarmKind.STRANDED]
+
+    world.run(6.5 * DAY)
+    assert returns.IN_VAIN not in sentences()
+    world.run(1.5 * DAY)
+    assert sentences() == [returns.IN_VAIN]
+    told = world.therapist.alarms().count(AlarmKind.STRANDED)
+    world.run(3 * DAY)
+    assert world.therapist.alarms().count(AlarmKind.STRANDED) == told
+    world.online(world.client)
+    world.run(2 * DAY)
+    _lines_up(world, world.client, world.therapist)
+    assert sentences() == []
 
 
 def test_r09_an_old_vault_goes_on_by_itself_never() -> None:
