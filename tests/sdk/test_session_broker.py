@@ -225,6 +225,27 @@ def test_s1_what_the_line_did_not_take_is_offered_again_and_what_it_lost_is_made
     assert len(offers_in(broker.on_tick(NOW + 1))) == 1
 
 
+@pytest.mark.parametrize("answers_after", [1, 3])
+def test_s1_one_offer_at_a_time_is_tried_while_the_line_takes_nothing(answers_after: int) -> None:
+    """Campaign, seed 228 (meeting): older ones stayed, and sixteen a second were tried.
+
+    The line's answer may come when a newer one was made already.
+    """
+    broker = Therapist().broker
+    tries: list[list[ItemId]] = []
+    for half in range(600):
+        now = NOW + half / 2
+        for item in tries[-answers_after] if half >= answers_after else ():
+            broker.on_control(ControlNotSent(item_id=item), now)
+        tries.append([])
+        for number, action in enumerate(broker.on_tick(now)):
+            assert isinstance(action, SendOverLine)
+            tries[-1].append(ItemId(half.to_bytes(8, "big") + number.to_bytes(8, "big")))
+            broker.sent(action, tries[-1][-1])
+    assert max(len(tried) for tried in tries) == 1
+    assert 60 // (answers_after + 1) <= sum(map(len, tries[-60:])) <= 60 // (answers_after + 1) + 4
+
+
 def test_s1_a_lost_welcome_is_never_sealed_again() -> None:
     therapist = Therapist()
     therapist.broker.on_tick(NOW)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 RECORD = ROOT / ".cache" / "simulation"
 CODE = ("crypto", "keys", "chatserver", "clients/sdk", "tests/simulation")
 CHUNK = 20
@@ -56,7 +57,6 @@ def steps_of(seed: int) -> int:
 
 def run_chunk(first: int, profile: str) -> dict[str, Any]:
     """Run some seeds; what came of them, as plain values."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from simulation import aimed
     from simulation.run import minimise, plan_of, simulate
 

@@ -164,7 +164,8 @@ class Party:
         self.process.begin(work)
 
     def lines(self) -> list[bytes]:
-        return [] if self.process is None else list(self.process.engine.drivers)
+        """Of the running program; one that has died (while it started, say) shows none."""
+        return list(self.process.engine.drivers) if self.process is not None and self.running else []
 
     def view(self, line_id: bytes) -> Any:
         if self.process is None:
@@ -572,6 +573,8 @@ def judge(world: World) -> None:
     }
     arrived = {body for body, _ in shown}
     for party in here.parties:
+        if not party.running:
+            here.violate("dead", f"the program of {party.name} does not run, and nothing stopped it")
         for attempt in party.attempts:
             if not attempt.told:
                 here.violate("unanswered", f"{party.name} was never told what became of its invitation")

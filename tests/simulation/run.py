@@ -13,6 +13,7 @@ from crypto.suites import X25519_AES128, CipherSuite
 from simulation import aimed, contact, faults, intruder, meeting, oracle
 from simulation.contact import ContactWorld
 from simulation.faults import Act
+from simulation.process import Dead
 from simulation.watch import AeadWatch, comparing, watching
 from simulation.world import Violation, World
 
@@ -174,13 +175,13 @@ def simulate(
             judge.judge(world)
         except Violation as violation:
             kind, what = violation.kind, violation.what
-        except Exception as error:  # noqa: BLE001 (whatever comes out of the product is a finding)
+        except (Exception, Dead) as error:  # noqa: BLE001 (whatever comes out of the product is a finding)
             kind, what = f"raised {type(error).__name__}", _place(error)
         finally:
             if world is not None:
                 try:
                     world.close()
-                except Exception as error:  # noqa: BLE001 (as above)
+                except (Exception, Dead) as error:  # noqa: BLE001 (as above)
                     kind, what = kind or f"raised {type(error).__name__}", what or _place(error)
     if world is None:
         raise RuntimeError("no world")

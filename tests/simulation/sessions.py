@@ -513,7 +513,12 @@ def check_vaults(world: World) -> None:
 def check_vault(world: World, device: SimDevice) -> None:
     """S1 and S7: no seed, no KeyPackage's key, no text in this device's vault."""
     needles = [TEXT.encode(), *world.session_secrets]
-    for space in device.vault.snapshot().spaces.values():
-        for value in space.values():
-            if any(needle in value for needle in needles):
+    clean = world.clean_values
+    for name, space in device.vault.snapshot().spaces.items():
+        for key, value in space.items():
+            place = (device.name, name, key)
+            before, looked_for = clean.get(place, (b"", 0))
+            first = looked_for if before is value else 0  # the same value was searched for these before
+            if any(needle in value for needle in needles[first:]):
                 world.violate("session-remains", f"a session left something with {device.name} (S1, S7)")
+            clean[place] = (value, len(needles))

@@ -129,6 +129,8 @@ class World:
         self.sides: list[Side] = []
         self.segments: dict[bytes, Segment] = {}
         self.session_secrets: list[bytes] = []
+        self.clean_values: dict[tuple[str, str, bytes], tuple[bytes, int]] = {}
+        """By device, space and key: a vault's value without the first so many secrets of sessions."""
         self.session_claims: dict[bytes, object] = {}
         """What each cell of a session says of the log, by its bytes (see `session_watch`)."""
         self._needles: dict[bytes, str] = {MARK.encode(): "a text"}

@@ -94,6 +94,7 @@ class Outbox:
     def __init__(self, scale: float) -> None:
         self._send_again = SEND_AGAIN_SECONDS * scale
         self._on_line: dict[bytes, SendOverLine] = {}
+        self._outdated: set[bytes] = set()
         self._again: deque[tuple[float, SendOverLine]] = deque(maxlen=MAX_SEND_AGAIN)
 
     def sent(self, action: SendOverLine, item_id: bytes) -> None:
@@ -101,9 +102,15 @@ class Outbox:
         self._on_line[item_id] = action
 
     def fate(self, effect: ControlPlaced | ControlNotSent | ControlLost, now: float) -> SendOverLine | None:
-        """Note what became of a payload; returns it if it was lost and has to be made anew."""
+        """Note what became of a payload; returns it if it was lost and has to be made anew.
+
+        What a newer one has taken the place of is neither offered again nor made anew: each would be tried
+        twice a second, with a vault transaction each time, for as long as the line takes nothing.
+        """
         action = self._on_line.pop(effect.item_id, None)
-        if action is None:
+        outdated = effect.item_id in self._outdated
+        self._outdated.discard(effect.item_id)
+        if action is None or outdated:
             return None
         if isinstance(effect, ControlNotSent):
             self._again.append((now + self._send_again, action))
@@ -122,7 +129,8 @@ class Outbox:
         return found
 
     def drop(self, kind: PayloadKind) -> None:
-        """Forget payloads of a kind that were not taken: a newer one is on its way."""
+        """Forget payloads of a kind that were not taken, or will not be: a newer one is on its way."""
+        self._outdated |= {item_id for item_id, action in self._on_line.items() if action.kind is kind}
         kept = [entry for entry in self._again if entry[1].kind is not kind]
         self._again = deque(kept, maxlen=MAX_SEND_AGAIN)
 
@@ -208,12 +216,12 @@ class TherapistBroker:
 
     def on_tick(self, now: float) -> list[Action]:
         """See `Broker`."""
-        actions = self._outbox.due(now)
+        actions: list[Action] = []
         if not self._heard and now >= self._offer_due:
             self._offer_due = now + self._offer_again
             self._outbox.drop(PayloadKind.OFFER)
             actions.append(SendOverLine(kind=PayloadKind.OFFER, body=self._offer.encode()))
-        return actions
+        return [*self._outbox.due(now), *actions]
 
     def on_control(self, effect: ControlEffect, now: float) -> list[Action]:
         """See `Broker`."""
@@ -297,10 +305,10 @@ class ClientBroker:
 
     def on_tick(self, now: float) -> list[Action]:
         """See `Broker`."""
-        actions = self._outbox.due(now)
         offer = self._offers.current(now)
         if self._heard or offer is None or self._stays(offer, now):
-            return actions
+            return self._outbox.due(now)
+        actions: list[Action] = []
         if self._joined is None or offer.session_id != self._joined.session_id or now >= self._join_due:
             if self._joined is None or offer.session_id != self._joined.session_id:
                 self._joins_placed = False
@@ -313,7 +321,7 @@ class ClientBroker:
             actions.append(
                 ToChild(message=message(Kind.MAKE_JOIN, offer.session_id, therapist_now, valid_until))
             )
-        return actions
+        return [*self._outbox.due(now), *actions]
 
     def on_control(self, effect: ControlEffect, now: float) -> list[Action]:
         """See `Broker`."""
