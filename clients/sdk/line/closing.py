@@ -112,6 +112,7 @@ def _follow(
         delivery.give_up_all(step, device_id)
     others_removed = {device_id for device_id in removed if _is_other_person(step, device_id)}
     removals.remember(step, added=added, removed=removed)
+    secrets_of_line.owed_no_more(step, removed)
     epochs.next_epoch(step, group, added=added)
     for device_id in replaced:
         step.notify(
@@ -136,8 +137,12 @@ def _follow(
 
 
 def _after_own_commit(step: Step, pending: PendingCommitRow) -> None:
-    """R16: the Welcome goes out, and the committer's first message tells counters, R and settings."""
-    if pending.removed:
+    """R16: the Welcome goes out, and the committer's first message tells counters, R and settings.
+
+    Where another one owes the R of an earlier commit, who is added now would be told the one before it, and
+    does not believe that one's word later: all take this one's instead, which is the newer one.
+    """
+    if pending.removed or step.state.secret_from:
         secrets_of_line.renew(step)
     if pending.intent is CommitIntent.REJOIN:
         returns.answer(step, pending)

@@ -26,6 +26,18 @@ def renew(step: Step) -> None:
     step.state.older_due = len(step.state.secret_from)
 
 
+def owed_no_more(step: Step, removed: set[bytes]) -> None:
+    """A commit took these devices out, or replaced their leaves; what they owe of commits before is void.
+
+    One whose vault was put back has forgotten what it owes, and its next word would be taken for that one.
+    The R of the present commit is newer anyway, and whoever waits for LINE_INFO is told by its committer.
+    """
+    state = step.state
+    older = [device_id for device_id in state.secret_from[: state.older_due] if device_id not in removed]
+    newer = [device_id for device_id in state.secret_from[state.older_due :] if device_id not in removed]
+    state.secret_from, state.older_due = [*older, *newer], len(older)
+
+
 def hear(step: Step, secret: bytes) -> None:
     """An R that came late: who knows no newer one asks under it, but it is not the present one again."""
     state = step.state

@@ -20,7 +20,7 @@ from clients.sdk.line.events import (
 from clients.sdk.line.exporting import decode_export
 from clients.sdk.line.payloads import PayloadKind
 from crypto.sensitive import Secret
-from support.line_world import DAY, Sim, World
+from support.line_world import DAY, Sim, World, opened
 
 HOUR = 3_600.0
 
@@ -79,6 +79,61 @@ def test_r18_two_removals_at_once_leave_one_r() -> None:
     assert not world.state(world.therapist).secret_from
     assert not world.state(world.client).secret_from
     assert world.state(world.therapist).older_due == 0
+
+
+def _removed_untold(world: World, owner: Sim) -> None:
+    """A device of the owner is removed, and the owner's NEW_R does not get through."""
+    lost = world.add_device(owner, "lost")
+    world.online(lost)
+    world.settle()
+    world.relay.swallow = lambda connection, deposit: (
+        connection.name == owner.name and not deposit.close and deposit.readers > 1
+    )
+    world.handle(owner, RemoveDevice(device_id=lost.own.device_id))
+    world.run(30)
+
+
+def _one_r(world: World, *sims: Sim) -> None:
+    assert len({world.state(sim).secret for sim in sims}) == 1
+    assert all(not world.state(sim).secret_from for sim in sims)
+
+
+def test_r18_an_r_that_an_old_vault_has_forgotten_is_not_waited_for() -> None:
+    """Its next R would be taken for that one, and so for an older one than R18's answer to it."""
+    world = opened()
+    old = world.client.vault.snapshot()
+    _removed_untold(world, world.client)
+    assert world.state(world.therapist).secret_from == [world.client.own.device_id]
+    world.relay.swallow = lambda connection, deposit: False
+    world.put_back(world.client, old)
+    world.online(world.client)
+    world.run(2 * DAY)
+    world.settle()
+    _one_r(world, world.client, world.therapist)
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    before = world.state(world.client).secret
+    world.handle(world.client, RemoveDevice(device_id=phone.own.device_id))
+    world.settle()
+    assert world.state(world.client).secret != before
+    _one_r(world, world.client, world.therapist)
+
+
+def test_r18_who_is_added_while_an_r_is_owed_is_told_the_newest_one() -> None:
+    """The one that adds it has not been told NEW_R, and the joiner would not believe it later."""
+    world = opened()
+    _removed_untold(world, world.therapist)
+    known_to_lost = world.state(world.client).secret
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.run(30)
+    world.relay.swallow = lambda connection, deposit: False
+    world.disconnect(world.therapist)
+    world.online(world.therapist)
+    world.settle()
+    assert world.state(phone).secret != known_to_lost
+    _one_r(world, world.client, world.therapist, phone)
 
 
 def _back(world: World) -> None:
