@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Final
+from weakref import WeakValueDictionary
 
 from clients.sdk.bundles import choose_bundle, fetch_bucket
 from clients.sdk.client_contact import MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS, open_line
@@ -97,6 +98,7 @@ class Online:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._connecting: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     # -- waiting
 
@@ -256,11 +258,17 @@ class Online:
     # -- client
 
     async def connect(self, link: str, *, name: str | None, hurry: bool, timeout_seconds: float) -> bytes:
-        """See `Device.connect`; returns the line's id."""
-        engine = self._engine
-        if engine.record.role is not Role.CLIENT:
+        """See `Device.connect`; returns the line's id. Two tries of one link go in turn."""
+        if self._engine.record.role is not Role.CLIENT:
             raise WrongRole("client")
         invitation = self._read_link(link)
+        async with self._connecting.setdefault(invitation.admit_value, asyncio.Lock()):
+            return await self._connect(invitation, name=name, hurry=hurry, timeout_seconds=timeout_seconds)
+
+    async def _connect(
+        self, invitation: Invitation, *, name: str | None, hurry: bool, timeout_seconds: float
+    ) -> bytes:
+        engine = self._engine
         left_over = engine.first_drops.line_of(invitation.admit_value)
         taken = {line.name for line in engine.lines.values()}
         if left_over is None and name is not None and name in taken:

@@ -200,6 +200,23 @@ async def test_an_invitation_works_once(tmp_path: Path) -> None:
         third.close()
 
 
+async def test_a_link_that_is_pressed_twice_at_once_leads_to_one_line_or_none(tmp_path: Path) -> None:
+    """Campaign, seed 2027 (contact): the first refusal forgot the line, and the second broke on that."""
+    async with devices(tmp_path) as pair:
+        third = make_device(tmp_path / "third", Role.CLIENT, pair.relay.url)
+        async with pair.therapist.online(), pair.client.online(), third.online():
+            link = (await pair.therapist.invite()).link
+            first, second = await asyncio.gather(*(pair.client.connect(link, hurry=True) for _ in range(2)))
+            assert first.name == second.name
+            assert len(pair.client.lines()) == 1
+            refused = await asyncio.gather(
+                *(third.connect(link, hurry=True) for _ in range(2)), return_exceptions=True
+            )
+            assert [type(error) for error in refused] == [InvitationUsed, InvitationUsed]
+            assert third.lines() == []
+        third.close()
+
+
 async def test_a_first_contact_that_lost_the_relay_goes_out_later_and_once(tmp_path: Path) -> None:
     async with devices(tmp_path) as pair:
         async with pair.therapist.online():

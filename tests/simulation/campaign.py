@@ -1,6 +1,7 @@
 """The long run of the simulator: tens of thousands of seeds, from wherever the last run stopped.
 
-Usage: ``python tests/simulation/campaign.py [--seeds N] [--seconds T] [--processes P] [--profile NAME]``.
+Usage: ``python tests/simulation/campaign.py [--seeds N] [--first N] [--seconds T] [--processes P]
+[--profile NAME]``.
 What was run stands in ``.cache/simulation``: how many seeds, and every failure with its story. A change of
 the code under test begins a new count. Ends with 0 if no invariant was broken, else with 1.
 """
@@ -125,12 +126,13 @@ def _add(record: dict[str, Any], chunk: dict[str, Any]) -> None:
         record[name] = dict(Counter(record[name]) + Counter(chunk[name]))
 
 
-def _firsts(record: dict[str, Any], wanted: int) -> Iterator[int]:
+def _firsts(record: dict[str, Any], begin: int, wanted: int) -> Iterator[int]:
     done = set(record["done"])  # several processes finish out of order
-    yield from (first for first in range(0, wanted, CHUNK) if first not in done)
+    begin -= begin % CHUNK
+    yield from (first for first in range(begin, begin + wanted, CHUNK) if first not in done)
 
 
-def campaign(*, wanted: int, seconds: float, processes: int, profile: str) -> dict[str, Any]:
+def campaign(*, wanted: int, seconds: float, processes: int, profile: str, begin: int = 0) -> dict[str, Any]:
     """Run until so many seeds are done or the time is up; returns the record."""
     RECORD.mkdir(parents=True, exist_ok=True)
     path = RECORD / f"{code_digest()}{'-' + profile if profile else ''}.json"
@@ -140,7 +142,7 @@ def campaign(*, wanted: int, seconds: float, processes: int, profile: str) -> di
     seeds_before = record["seeds"]
     if seeds_before:
         say(f"goes on after {seeds_before} seeds, {len(record['failures'])} failures ({path.name})")
-    for chunk in _chunks(_firsts(record, wanted), profile, processes, until=begun + seconds):
+    for chunk in _chunks(_firsts(record, begin, wanted), profile, processes, until=begun + seconds):
         _add(record, chunk)
         record["seconds"] = before + time.monotonic() - begun
         unfinished = path.with_suffix(".new")
@@ -184,13 +186,18 @@ def main(argv: Sequence[str]) -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description="The long run of the simulator.")
     parser.add_argument("--seeds", type=int, default=100_000, help="stop when so many are done (100,000)")
+    parser.add_argument("--first", type=int, default=0, help="the seed to begin with (0)")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after this time")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--processes", type=int, default=cores, help="one for each core, if not said")
     parser.add_argument("--profile", default="", help="instead of the one that each seed stands for")
     options = parser.parse_args(argv)
     record = campaign(
-        wanted=options.seeds, seconds=options.seconds, processes=options.processes, profile=options.profile
+        wanted=options.seeds,
+        begin=options.first,
+        seconds=options.seconds,
+        processes=options.processes,
+        profile=options.profile,
     )
     leaves = ", ".join(f"{count} with {number} leaves" for number, count in sorted(record["leaves"].items()))
     say(

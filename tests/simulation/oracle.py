@@ -272,10 +272,28 @@ def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
 
 
 def _says_that_it_asks_in_vain(world: World, device: SimDevice) -> bool:
-    """A device in no other's tree any more cannot be let in; its person is told what to do (R18)."""
-    told = any(alarm.sentence == returns.IN_VAIN for alarm in device.machine.view().alarms)
+    """A device that nobody can let in; its person is told what to do (R18).
+
+    No other that has it in its tree hears what it asks with: there is none, or R was renewed over 90 days
+    ago while it was away. Or all vaults are old ones, and nobody may stay where it is, or may not before
+    somebody who will not come has been silent for 60 days (R17).
+    """
+    if not any(alarm.sentence == returns.IN_VAIN for alarm in device.machine.view().alarms):
+        return False
     others = [other for other in world.members() if other is not device]
-    return told and not any(world.state(other).member(device.own.device_id) for other in others)
+    hear = [
+        other
+        for other in others
+        if world.state(other).member(device.own.device_id)
+        and _secrets(world, device) & _secrets(world, other)
+    ]
+    all_old = device.rolled_back and all(other.rolled_back for other in others)
+    return not hear or (all_old and all(other.machine.view().phase is LinePhase.STRANDED for other in hear))
+
+
+def _secrets(world: World, device: SimDevice) -> set[bytes]:
+    state = world.state(device)
+    return {state.secret, *(old.secret for old in state.old_secrets)}
 
 
 def _judge_text(world: World, text: Text) -> None:

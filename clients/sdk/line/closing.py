@@ -17,6 +17,7 @@ from clients.sdk.line import (
     outbox,
     receipts,
     removals,
+    resolving,
     returns,
     secrets_of_line,
     stubs,
@@ -105,7 +106,8 @@ def _follow(
         # It reads nothing of the channels before: whatever it has not receipted must be sealed anew (R12).
         outbox.lose_all(step)
     for device_id in added:
-        step.tables.requests.delete(device_id)
+        if not resolving.speaks_of_this_fork(step, device_id):
+            step.tables.requests.delete(device_id)
     for device_id in added | removed:
         step.tables.intents.delete(device_id)
     for device_id in removed - replaced:

@@ -298,6 +298,7 @@ def _pump(step: Step) -> None:
         return
     network.unblocked(step)
     network.watch_closing(step)
+    network.touch_channels(step)
     outbox.requeue_early(step)
     returns.housekeeping(step)
     commits.pump(step)

@@ -41,7 +41,12 @@ from clients.sdk.line.events import (
 from clients.sdk.line.phases import strand
 from clients.sdk.line.sealing import COMMIT_ORDER
 from clients.sdk.line.step import Step
-from clients.sdk.line.timing import BACKOFF_SECONDS, CLOSING_CELL_SECONDS, LOST_STATE_SECONDS
+from clients.sdk.line.timing import (
+    BACKOFF_SECONDS,
+    CLOSING_CELL_SECONDS,
+    CONNECTION_SECONDS,
+    LOST_STATE_SECONDS,
+)
 
 _READING = frozenset({LinePhase.ACTIVE, LinePhase.ENDING, LinePhase.UNDECIDED})
 
@@ -241,6 +246,13 @@ def ack_refused(step: Step, event: AckRefused) -> None:
 def superseded(step: Step, event: Superseded) -> None:
     """Another connection holds this slot now. Nothing is sent until the next connection (R3)."""
     step.conn.attached.discard(event.ref)
+
+
+def touch_channels(step: Step) -> None:
+    """R6: a channel in which nobody writes goes after 90 days, unless somebody attaches to it."""
+    if step.conn.up and step.now >= step.conn.up_since + CONNECTION_SECONDS:
+        step.conn.up_since = step.now
+        step.emit(Reconnect())
 
 
 def watch_closing(step: Step) -> None:

@@ -71,6 +71,19 @@ def _of_two_branches(own: RejoinReason | None, asked: list[RequestRow]) -> bool:
     return RejoinReason.TWO_BRANCHES in {own, *(request.reason for request in asked)}
 
 
+def speaks_of_this_fork(step: Step, device_id: bytes) -> bool:
+    """Whether a request is the reason, or one of the reasons, why this device's person is asked about a fork.
+
+    It is kept until the person has answered, also if another device has let the asking one in meanwhile, by
+    a commit that was read here: that one has come to this branch then, and the answer *same* means to go on.
+    Else this device would ask in its turn, and make the person of each other one decide again, for ever.
+    """
+    request = step.tables.requests.get(device_id)
+    forked = step.state.stranded_reason is RejoinReason.FORK
+    undecided = step.state.phase is LinePhase.UNDECIDED and forked
+    return undecided and request is not None and request.reason is RejoinReason.FORK
+
+
 def decided(step: Step, member: Member) -> bool:
     """Whether a request after a fork belongs to two branches that this device's person has resolved already.
 

@@ -44,6 +44,7 @@ from clients.sdk.line.timing import (
     DAY_SECONDS,
     KEY_PACKAGE_DAYS,
     MAX_REJOIN_KEY_PACKAGES,
+    MINUTE_SECONDS,
     REJOIN_DELAY_SECONDS,
     REJOIN_INTERVAL_SECONDS,
     SECOND_WELCOME_SECONDS,
@@ -126,8 +127,8 @@ def _say_that_it_was_in_vain(step: Step) -> None:
     """After a week the person is told what to do: the others may have no leaf of this device any more."""
     made = [keys.made_at for keys in step.tables.rejoin_keys.rows() if keys.init_private]
     standing = step.tables.alarms.get(u64_key(AlarmKind.STRANDED.value))
-    asked_for = step.now - min(made, default=step.now)
-    if asked_for >= UNHEARD_SECONDS and (standing is None or standing.sentence != IN_VAIN):
+    asked_for = step.now - min(made, default=step.now)  # of eight requests that are kept, to the millisecond
+    if asked_for >= UNHEARD_SECONDS - MINUTE_SECONDS and (standing is None or standing.sentence != IN_VAIN):
         step.clear_alarm(AlarmKind.STRANDED)
         step.notify(AlarmKind.STRANDED, IN_VAIN)
 

@@ -30,6 +30,9 @@ REQUEST_REPEAT_SECONDS: Final = 6 * HOUR_SECONDS
 
 COMMIT_RETRY_SECONDS: Final = 2.0
 """R13: after a lost race wait a random 0 to 2 s."""
+CONNECTION_SECONDS: Final = 7 * DAY_SECONDS
+"""R6: a connection that stands for so long is made anew. Only an attachment, a deposit or an acknowledgement
+keeps a quiet channel; 90 days without one, and the relay deletes it under those who are connected."""
 CLOSING_CELL_SECONDS: Final = 60.0
 """R13: CLOSED without a closing cell for so long: reconnect, then alarm."""
 LAST_TURN: Final = 3

@@ -1,4 +1,4 @@
-"""R9 and R10: what the relay's head says, old and cloned vaults, lost stores, forks."""
+"""R6, R9 and R10: what the relay's head says, old and cloned vaults, lost stores, forks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from clients.sdk.line.events import (
     LinePhase,
     NetworkEvent,
     OwnCellArrived,
+    Reconnect,
     SelfUpdate,
 )
 from clients.sdk.line.founding import import_line
@@ -406,3 +407,16 @@ def test_r07_who_was_away_too_long_is_told_and_gets_again_what_is_still_there() 
     world.online(world.client)
     assert world.therapist.received() == ["hello", "are you there?"]
     assert AlarmKind.EXPIRED_UNREAD not in world.client.alarms()
+
+
+def test_r6_who_stays_connected_attaches_its_channels_every_week() -> None:
+    """Campaign, seed 1043 (gone): where nobody wrote for 90 days the channel went under two readers."""
+    world = opened()
+    world.run(6.5 * DAY)
+    assert not world.client.told(Reconnect)
+    world.run(20 * DAY)
+    assert len(world.client.told(Reconnect)) in {2, 3}
+    assert len(world.therapist.told(Reconnect)) in {2, 3}
+    assert world.client.view().attached
+    world.say(world.client, "still here")
+    assert world.therapist.received() == ["still here"]

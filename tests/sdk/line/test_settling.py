@@ -633,3 +633,25 @@ def test_r13_who_gave_up_a_commit_that_took_effect_asks_to_be_let_in() -> None:
     world.online(world.therapist)
     world.run(HOUR + 60)
     _lines_up(world, world.client, world.therapist)
+
+
+def test_r18_a_fork_whose_other_side_was_let_in_meanwhile_is_over_with_the_persons_word() -> None:
+    """Campaign, seeds 620 and 996 (store): each asked in turn, and the others' people decided again."""
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.FORK))
+    world.run(60)
+    assert world.client.view().phase is phone.view().phase is LinePhase.UNDECIDED
+    world.handle(world.client, Resolve(same=True))
+    world.run(2 * HOUR)
+    assert world.therapist.view().phase is LinePhase.ACTIVE
+    assert phone.view().phase is LinePhase.UNDECIDED  # its person has not said anything yet
+    epoch = world.client.view().epoch
+    world.handle(phone, Resolve(same=True))
+    world.run(2 * HOUR)
+    _lines_up(world, world.client, world.therapist, phone)
+    assert world.client.view().epoch == epoch
+    world.say(phone, "on we go")
+    assert world.therapist.received() == ["on we go"]
