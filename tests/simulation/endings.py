@@ -94,12 +94,18 @@ def gone(world: World, dice: random.Random) -> None:
     world.run_until(world.now + DAY)
 
 
+def _shut_out(device: SimDevice) -> bool:
+    view = device.machine.view()
+    return view.phase is LinePhase.ACTIVE and not view.attached
+
+
 def _everybody_has_a_place(world: World) -> None:
     """R8: after some hours whoever was shut out has asked to be let in, and does not just wait."""
     scenes.all_online(world, 3_600)
+    if any(_shut_out(device) for device in world.members()):
+        world.run_until(world.now + 120)  # just then another one may have been let in
     for device in world.members():
-        view = device.machine.view()
-        if view.phase is LinePhase.ACTIVE and not view.attached:
+        if _shut_out(device):
             world.violate("locked-out", f"{device.name} has no place in its channel, and waits for ever (R8)")
     scenes.all_online(world, 2 * 3_600)
 

@@ -16,9 +16,10 @@ import random
 from typing import Final
 
 from clients.sdk.line import events as e
-from clients.sdk.line import returns
+from clients.sdk.line import resolving, returns
 from clients.sdk.line.events import AlarmKind, LinePhase
 from clients.sdk.line.payloads import PayloadKind
+from clients.sdk.line.rejoin_wire import Stay
 from crypto.errors import StateError
 from simulation import sessions
 from simulation.device import SimDevice
@@ -47,7 +48,9 @@ NEVER_HONESTLY: Final = frozenset(
 MANY_STRANDINGS: Final = 12
 """How often a device may lose its place after faults stopped: a few times, until all have one branch."""
 STILL_DAYS: Final = 9
-"""Whoever is stranded asks every day, and no other clock that could help runs longer than a week (R17)."""
+"""Whoever is stranded asks every day, and no other clock that could help runs longer than a week (R17)..."""
+SILENCE_DAYS: Final = 70
+"""...but where all are stranded, and wait for a leaf that is given up after 60 days."""
 
 _STORE: Final = frozenset({"lost-store", "old-store", "two-stores"})
 _BAD: Final = frozenset({*_STORE, "lie", "old-vault", "twin", "malice", "split", "squat", "crime"})
@@ -135,8 +138,11 @@ def calm_down(world: World) -> None:
     pause = 120.0
     before = {device.name: device.strandings for device in world.devices}
     still_since, standing = world.now, _standing(world)
+    silence_ends = world.now + SILENCE_DAYS * DAY
     while world.now < end:
         world.run_until(world.now + pause)
+        if _waits_for_silence(world) and world.now < silence_ends:
+            end = max(end, world.now + (STILL_DAYS + 1) * DAY)
         pause = min(pause * 2, DAY / 4)
         _people_decide(world)
         check_step(world, thorough=False)
@@ -147,7 +153,7 @@ def calm_down(world: World) -> None:
                 world.violate("unsettled", f"{device.name} loses its place again and again")
         if standing != (standing := _standing(world)):
             still_since = world.now
-        elif world.now > still_since + STILL_DAYS * DAY and _waits(world):
+        elif world.now > max(still_since + STILL_DAYS * DAY, end - DAY) and _waits(world):
             return
 
 
@@ -166,6 +172,18 @@ def _waits(world: World) -> bool:
     return bool(phases & {LinePhase.STRANDED, LinePhase.UNDECIDED})
 
 
+def _waits_for_silence(world: World) -> bool:
+    """Whether all are stranded, and one may go on when who will not ask is given up (R17, 60 days)."""
+    here = [device for device in world.members() if device.machine.view().phase not in OVER]
+    stranded = all(device.machine.view().phase is LinePhase.STRANDED for device in here)
+    return stranded and any(_may_stay(device) for device in here)
+
+
+def _may_stay(device: SimDevice) -> bool:
+    with device.machine._look() as step:
+        return resolving.may_stay(step) is not Stay.NEVER
+
+
 def _people_decide(world: World) -> None:
     """After a fork the two people compare safety numbers, which are the same here (R18)."""
     undecided = [d for d in world.members() if d.machine.view().phase is LinePhase.UNDECIDED]
@@ -182,7 +200,7 @@ def _people_decide(world: World) -> None:
 def _settled(world: World) -> bool:
     for device in world.members():
         view = device.machine.view()
-        if view.phase in OVER:
+        if view.phase in OVER or left_alone(world, device):
             continue
         if view.phase is not LinePhase.ACTIVE or not view.attached or view.undelivered or view.receipt_due:
             return False
@@ -207,7 +225,7 @@ def _agreed(world: World) -> str | None:
     found: dict[tuple[int, bytes], str] = {}
     for device in world.members():
         with device.machine._look() as step:
-            if step.state.phase in OVER or step.group is None:
+            if step.state.phase in OVER or step.group is None or left_alone(world, device):
                 continue
             found[step.group.epoch, step.group.epoch_authenticator] = device.name
     if len(found) > 1:
@@ -254,7 +272,7 @@ def judge(world: World) -> None:
 
 def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
     view = device.machine.view()
-    if view.phase in OVER or ended:
+    if view.phase in OVER or ended or left_alone(world, device):
         return
     if view.phase is LinePhase.STRANDED and "malice" in world.happened:
         return  # it says why: a member of the line can stop it, by taking all slots for instance (R8)
@@ -271,24 +289,32 @@ def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
             world.violate("missing", f"{device.name} still misses counter {row.counter}")
 
 
+def left_alone(world: World, device: SimDevice) -> bool:
+    """A device in nobody else's tree: its branch was given up, and its person was told on another device."""
+    if device not in world.left:
+        return False
+    others = [other for other in world.members() if other is not device]
+    return not any(world.state(other).member(device.own.device_id) for other in others)
+
+
 def _says_that_it_asks_in_vain(world: World, device: SimDevice) -> bool:
     """A device that nobody can let in; its person is told what to do (R18).
 
     No other that has it in its tree hears what it asks with: there is none, or R was renewed over 90 days
-    ago while it was away. Or all vaults are old ones, and nobody may stay where it is, or may not before
-    somebody who will not come has been silent for 60 days (R17).
+    ago while it was away. Or those that hear it are stranded too, and none of them and it may stay where it
+    is, because the vaults are old ones, or a relay has made it look so (R9).
     """
     if not any(alarm.sentence == returns.IN_VAIN for alarm in device.machine.view().alarms):
         return False
-    others = [other for other in world.members() if other is not device]
     hear = [
         other
-        for other in others
-        if world.state(other).member(device.own.device_id)
+        for other in world.members()
+        if other is not device
+        and world.state(other).member(device.own.device_id)
         and _secrets(world, device) & _secrets(world, other)
     ]
-    all_old = device.rolled_back and all(other.rolled_back for other in others)
-    return not hear or (all_old and all(other.machine.view().phase is LinePhase.STRANDED for other in hear))
+    stranded = all(other.machine.view().phase is LinePhase.STRANDED for other in hear)
+    return not hear or (stranded and not any(_may_stay(one) for one in [device, *hear]))
 
 
 def _secrets(world: World, device: SimDevice) -> set[bytes]:
@@ -323,7 +349,7 @@ def _judge_text(world: World, text: Text) -> None:
 def _in_line(world: World, devices: list[SimDevice]) -> bool:
     """Whether one of them has its place; else texts are seen to be undelivered, beside an alarm."""
     stopped = (*OVER, LinePhase.STRANDED)
-    members = [device for device in world.members() if device in devices]
+    members = [device for device in world.members() if device in devices and not left_alone(world, device)]
     return any(device.machine.view().phase not in stopped for device in members)
 
 

@@ -21,6 +21,7 @@ from chatserver.store.protocol import StoreSettings
 from chatserver.wire import frames as f
 from clients.sdk.line import events as e
 from clients.sdk.line import messages as line_messages
+from clients.sdk.line import returns
 from clients.sdk.line.events import LinePhase
 from clients.sdk.line.machine import LineMachine
 from clients.sdk.line.payloads import PayloadKind
@@ -112,6 +113,8 @@ class World:
         self.delays = (0.02, 0.2)
         self.groups_seen: dict[str, set[bytes]] = {}
         self.removed: list[SimDevice] = []
+        self.left: list[SimDevice] = []
+        """Told to be in the line no more, by another device of their person that came back."""
         self.sent_away: set[str] = set()
         """Devices that their person wants removed, whether or not anybody could follow it."""
         self.twins: list[SimDevice] = []
@@ -376,7 +379,9 @@ class World:
     def _members_changed(self, device: SimDevice, effect: e.Notify) -> None:
         for other in self.devices:
             if other.own.device_id == effect.device_id:
-                if effect.kind is e.AlarmKind.DEVICE_REMOVED and other not in self.removed:
+                if effect.sentence == returns.LEFT.format(effect.device_id.hex()[:8]):
+                    self.left.append(other)
+                elif effect.kind is e.AlarmKind.DEVICE_REMOVED and other not in self.removed:
                     self.removed.append(other)
                 if effect.kind is e.AlarmKind.REJOINED:
                     other.came_back = True

@@ -70,6 +70,10 @@ IN_VAIN: Final = (
     "For a week nobody has let this device into the line again. If the others are not just away, "
     "remove this device on your first device and add it again; a first device needs a new line."
 )
+LEFT: Final = (
+    "Your device {} is not in this line any more. If you did not remove it, remove it now, and add it again: "
+    "what it still sends reaches nobody."
+)
 KEEP_UNUSED_SECONDS: Final = 2 * DAY_SECONDS
 """How long private keys of unanswered KeyPackages outlive a rejoin, to tell a late answer from a fork."""
 
@@ -234,6 +238,7 @@ def _take_request(step: Step, row: ReturnRow, request: RejoinRequest) -> None:
     if answered is not None and answered.answered_at <= step.now:
         due_at = max(due_at, answered.answered_at + REJOIN_INTERVAL_SECONDS)
     taking_info.take_from_request(step, request)
+    taking_info.take_counter(step, request)
     forked = request.reason in FORKS and not resolving.decided(step, member)
     if forked or state.phase is LinePhase.UNDECIDED:
         due_at = NEVER
@@ -344,6 +349,11 @@ def _join(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:
             delivery.give_up_all(step, row.device_id)
         row.baseline = False
         step.tables.counters.put(row.device_id, row)
+    left = [
+        member.device_id
+        for member in state.members
+        if member.identity_key == step.own.identity_key and member.device_id not in there
+    ]
     state.members = []
     state.resolved_same = False
     if state.resolved_at:
@@ -376,6 +386,8 @@ def _join(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:
         step.clear_alarm(alarm)
     step.set_phase(LinePhase.ACTIVE)
     step.notify(AlarmKind.REJOINED, "This device is back in the line.", device_id=step.own.device_id)
+    for device_id in left:  # removed meanwhile; or added on a branch that nobody else is on any more
+        step.notify(AlarmKind.DEVICE_REMOVED, LEFT.format(device_id.hex()[:8]), device_id=device_id)
 
 
 def _used(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:

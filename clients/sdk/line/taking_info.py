@@ -10,6 +10,7 @@ from clients.sdk.line.payloads import Payload, decode_line_info, decode_new_r
 from clients.sdk.line.rejoin_wire import RejoinRequest
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
+from clients.sdk.line.timing import MAX_BEYOND
 from crypto.sensitive import Secret
 
 _COUNT_IS_RIGHT: Final = frozenset(
@@ -65,6 +66,18 @@ def take_from_request(step: Step, request: RejoinRequest) -> None:
         if not row.baseline and state.member(row.device_id) is not None:
             delivery.set_baseline(step, row, row.contiguous + 1)
     _told(step)
+
+
+def take_counter(step: Step, request: RejoinRequest) -> None:
+    """R9, R18: this device is stranded, and another one has counted more of its texts than it has written.
+
+    Its vault is an old copy, and nothing has shown it: the channel that could have was gone. Should it stay,
+    the others would take whatever it writes for copies of what they have. One request moves the count by no
+    more than others accept at once (R7): a dishonest member does no harm that is not reported.
+    """
+    state = step.state
+    if state.phase is LinePhase.STRANDED and request.next_counter <= state.next_counter + MAX_BEYOND:
+        state.next_counter = max(state.next_counter, request.next_counter)
 
 
 def _told(step: Step) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clients.sdk.line import removals
+from clients.sdk.line import removals, returns
 from clients.sdk.line.events import (
     AddDevice,
     AlarmKind,
@@ -12,6 +12,7 @@ from clients.sdk.line.events import (
     DepositCell,
     ItemId,
     LinePhase,
+    Notify,
     RejoinReason,
     RemoveDevice,
     RequestRejoin,
@@ -144,6 +145,23 @@ def _back(world: World) -> None:
 
 def _size(sim: Sim) -> int:
     return len(sim.view().members)
+
+
+def test_r18_who_comes_back_says_which_own_device_is_not_in_the_line_any_more() -> None:
+    """Campaign, seed 2545 (clone): added on a branch that all gave up, it wrote to nobody for ever."""
+    world = opened()
+    world.disconnect(world.therapist)
+    before = world.relay.snapshot()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.disconnect(world.client, phone)
+    world.relay.roll_back(before)
+    world.forget(world.client)
+    _back(world)
+    assert _size(world.client) == _size(world.therapist) == 2
+    (told,) = [notice for notice in world.client.told(Notify) if notice.kind is AlarmKind.DEVICE_REMOVED]
+    assert told.device_id == phone.own.device_id
+    assert told.sentence == returns.LEFT.format(phone.own.device_id.hex()[:8])
 
 
 def test_r18_a_removal_that_an_old_store_has_undone_is_done_again() -> None:

@@ -26,6 +26,7 @@ from clients.sdk.line.events import (
 from clients.sdk.line.rejoin_wire import RejoinRequest, Stay
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import AnsweredRow, RequestRow
+from clients.sdk.line.timing import MAX_BEYOND
 from support.fake_relay import Connection
 from support.line_world import DAY, Sim, World, opened
 
@@ -110,6 +111,48 @@ def test_r16_a_request_of_before_tells_an_old_vault_nothing(
         taking_info.take_from_request(step, request)
         assert state.awaits_info is not believed
         assert (state.next_counter == 70) is believed
+
+
+@pytest.mark.parametrize(
+    ("stranded", "counted", "becomes"),
+    [(True, 70, 70), (True, 1, 2), (False, 70, 2), (True, 2 + MAX_BEYOND + 1, 2)],
+)
+def test_r9_a_stranded_device_takes_the_count_of_who_has_counted_more(
+    stranded: bool, counted: int, becomes: int
+) -> None:
+    """Campaign, seed 2611 (vaults): what it wrote with an old vault was taken for copies."""
+    world = opened()
+    world.say(world.therapist, "one")
+    if stranded:
+        world.disconnect(world.client)
+        world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
+    with world.therapist.machine._step(world.now) as step:
+        assert step.state.next_counter == 2
+        request = RejoinRequest(
+            group_id=step.state.group_id,
+            epoch=step.state.epoch,
+            reason=RejoinReason.CLONE,
+            device_id=world.client.own.device_id,
+            key_package=b"",
+            next_counter=counted,
+        )
+        taking_info.take_counter(step, request)
+        assert step.state.next_counter == becomes
+
+
+def test_r9_who_stays_with_an_old_vault_unawares_is_heard() -> None:
+    world = opened()
+    copy = world.therapist.vault.snapshot()
+    world.say(world.therapist, "one", "two", "three")
+    world.settle()
+    world.put_back(world.therapist, copy)
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
+    world.handle(world.client, RequestRejoin(reason=RejoinReason.CLONE))
+    world.online(world.therapist)
+    world.run(2 * DAY)
+    _lines_up(world, world.client, world.therapist)
+    world.say(world.therapist, "four")
+    assert world.client.received() == ["one", "two", "three", "four"]
 
 
 def test_r16_only_the_one_that_owes_it_tells_the_counter() -> None:
