@@ -65,6 +65,11 @@ def old_vaults(world: World) -> bool:
     return bool({"old-vault", "twin"} & set(world.happened))
 
 
+def looks_old(world: World) -> bool:
+    """Whether a vault may seem to be an old one: it is, or a relay has said what makes it look so (R9)."""
+    return old_vaults(world) or "lie" in world.happened
+
+
 # ---------------------------------------------------------------------------------------- after every step
 
 
@@ -75,6 +80,8 @@ def check_step(world: World, *, thorough: bool) -> None:
             bad = NEVER_HONESTLY & set(device.told_alarms)
             if "ghost" in world.happened:
                 bad -= {AlarmKind.UNREADABLE}  # the request of a removed device is told of, and ignored
+            if "absent" in world.happened and world.removed:
+                bad -= {AlarmKind.MESSAGES_LOST}  # expired unread, and its writer is not there to be asked
             if bad:
                 names = ", ".join(sorted(kind.name for kind in bad))
                 world.violate("false-alarm", f"{device.name} alarms without cause: {names}")
@@ -143,6 +150,7 @@ def calm_down(world: World) -> None:
         world.run_until(world.now + pause)
         if _waits_for_silence(world) and world.now < silence_ends:
             end = max(end, world.now + (STILL_DAYS + 1) * DAY)
+            still_since = world.now
         pause = min(pause * 2, DAY / 4)
         _people_decide(world)
         check_step(world, thorough=False)
@@ -153,7 +161,7 @@ def calm_down(world: World) -> None:
                 world.violate("unsettled", f"{device.name} loses its place again and again")
         if standing != (standing := _standing(world)):
             still_since = world.now
-        elif world.now > max(still_since + STILL_DAYS * DAY, end - DAY) and _waits(world):
+        elif world.now > still_since + STILL_DAYS * DAY and _waits(world):
             return
 
 
@@ -174,6 +182,8 @@ def _waits(world: World) -> bool:
 
 def _waits_for_silence(world: World) -> bool:
     """Whether all are stranded, and one may go on when who will not ask is given up (R17, 60 days)."""
+    if not looks_old(world):
+        return False
     here = [device for device in world.members() if device.machine.view().phase not in OVER]
     stranded = all(device.machine.view().phase is LinePhase.STRANDED for device in here)
     return stranded and any(_may_stay(device) for device in here)
@@ -314,7 +324,7 @@ def _says_that_it_asks_in_vain(world: World, device: SimDevice) -> bool:
         and _secrets(world, device) & _secrets(world, other)
     ]
     stranded = all(other.machine.view().phase is LinePhase.STRANDED for other in hear)
-    return not hear or (stranded and not any(_may_stay(one) for one in [device, *hear]))
+    return not hear or (looks_old(world) and stranded and not any(_may_stay(one) for one in [device, *hear]))
 
 
 def _secrets(world: World, device: SimDevice) -> set[bytes]:

@@ -11,11 +11,12 @@ from typing import Any
 
 from chatserver.wire import frames as f
 from chatserver.wire.limits import BODY_BYTES, ChannelClass
+from clients.sdk.line.events import LinePhase
 from simulation import malice
 from simulation.device import SimDevice
 from simulation.mischief import Lie
 from simulation.wire import framed
-from simulation.world import DAY, World
+from simulation.world import DAY, Text, World
 
 
 def all_online(world: World, seconds: float) -> None:
@@ -76,8 +77,25 @@ def hangs(world: World, dice: random.Random) -> None:
             device.line.hang()
         device.go_online()
         world.run_until(world.now + 30)
+        before = len(world.texts)
         for other in world.members():
             world.say(other)
+        all_online(world, 300)
+        _comes_soon(world, list(world.texts.values())[before:], device, "it connected again (R3)")
+
+
+def _comes_soon(world: World, texts: list[Text], device: SimDevice, since: str) -> None:
+    """Five minutes are enough for devices that have their places; no new connection is to be needed."""
+    for text in texts:
+        theirs = text.sender.own.identity_key != device.own.identity_key
+        both = _has_its_place(text.sender) and _has_its_place(device)
+        if theirs and both and not text.failed and device.name not in text.got:
+            world.violate("late", f"text {text.number} is not with {device.name}, five minutes after {since}")
+
+
+def _has_its_place(device: SimDevice) -> bool:
+    view = device.machine.view()
+    return view.phase is LinePhase.ACTIVE and view.attached
 
 
 def lost_while_away(world: World, dice: random.Random) -> None:

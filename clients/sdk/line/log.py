@@ -160,6 +160,8 @@ def read_again(step: Step) -> None:
     What was read before is recognised, by its digest or its generation, and taken once (R20). R9's clock
     runs.
     """
+    if not step.state.channel.incarnation:
+        return  # never attached to it: nothing was counted there
     begin(step, step.state.channel.incarnation)
     step.state.channel.resync = True
     step.state.channel.lost_seconds = 0.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from clients.sdk.line import delivery, messages, resolving, returns, taking_info
+from clients.sdk.line import delivery, log, messages, resolving, returns, taking_info
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
@@ -676,6 +676,19 @@ def test_r13_who_gave_up_a_commit_that_took_effect_asks_to_be_let_in() -> None:
     world.online(world.therapist)
     world.run(HOUR + 60)
     _lines_up(world, world.client, world.therapist)
+
+
+def test_r18_a_fork_is_resolved_where_the_channel_was_never_attached() -> None:
+    """Campaign, seed 2749 (all): there was no record to compare anew, and the answer *same* was an error."""
+    world = opened()
+    world.handle(world.client, RequestRejoin(reason=RejoinReason.FORK))
+    world.deliver()
+    assert world.therapist.view().phase is LinePhase.UNDECIDED
+    world.disconnect(world.therapist)
+    with world.therapist.machine._step(world.now) as step:
+        step.state.channel = log.new_channel(step)
+    world.handle(world.therapist, Resolve(same=True))
+    assert world.therapist.view().phase is LinePhase.ACTIVE
 
 
 def test_r18_a_fork_whose_other_side_was_let_in_meanwhile_is_over_with_the_persons_word() -> None:
