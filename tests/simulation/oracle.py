@@ -288,6 +288,8 @@ def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
         return  # it says why: a member of the line can stop it, by taking all slots for instance (R8)
     if view.phase is LinePhase.STRANDED and _says_that_it_asks_in_vain(world, device):
         return
+    if _says_that_it_was_not_told(world, device):
+        return
     if view.phase is not LinePhase.ACTIVE:
         world.violate("stranded", f"{device.name} is {view.phase.name} and does not come back")
     if not view.attached:
@@ -325,6 +327,21 @@ def _says_that_it_asks_in_vain(world: World, device: SimDevice) -> bool:
     ]
     stranded = all(other.machine.view().phase is LinePhase.STRANDED for other in hear)
     return not hear or (looks_old(world) and stranded and not any(_may_stay(one) for one in [device, *hear]))
+
+
+def _says_that_it_was_not_told(world: World, device: SimDevice) -> bool:
+    """A device that was added, and waits for R; its person is told (R16, R18).
+
+    All others are stranded and none may stay, because their vaults are old ones, or seem so (R9).
+    """
+    others = [other for other in world.members() if other is not device]
+    return (
+        looks_old(world)
+        and not world.state(device).secret
+        and any(alarm.kind is e.AlarmKind.STRANDED for alarm in device.machine.view().alarms)
+        and all(other.machine.view().phase is LinePhase.STRANDED for other in others)
+        and not any(_may_stay(other) for other in others)
+    )
 
 
 def _secrets(world: World, device: SimDevice) -> set[bytes]:

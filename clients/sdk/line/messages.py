@@ -98,6 +98,15 @@ def set_counter(step: Step, item_id: bytes, counter: int) -> None:
     step.tables.message_index.put(u64_key(row.place), _counter_key(step.own.device_id, counter))
 
 
+def forget_counter(step: Step, item_id: bytes) -> None:
+    """An own item will get another counter: the others have counted another text under this one (R9)."""
+    row = by_item(step, item_id) if item_id else None
+    if row is not None and row.counter:
+        step.tables.message_index.delete(_counter_key(row.device_id, row.counter))
+        row.counter = 0
+        step.tables.messages.put(u64_key(row.place), row)
+
+
 def set_state(step: Step, item_id: bytes, state: DeliveryState) -> None:
     """An own item got further, or back (R12)."""
     row = by_item(step, item_id) if item_id else None

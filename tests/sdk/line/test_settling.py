@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from clients.sdk.line import delivery, log, messages, resolving, returns, taking_info
+from clients.sdk.line import delivery, log, messages, outbox, resolving, returns, taking_info
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
@@ -23,9 +23,10 @@ from clients.sdk.line.events import (
     Resolve,
     SelfUpdate,
 )
+from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.line.rejoin_wire import RejoinRequest, Stay
 from clients.sdk.line.step import Step
-from clients.sdk.line.tables import AnsweredRow, RequestRow
+from clients.sdk.line.tables import AnsweredRow, ItemClass, RequestRow, u64_key
 from clients.sdk.line.timing import MAX_BEYOND
 from support.fake_relay import Connection
 from support.line_world import DAY, Sim, World, opened
@@ -115,9 +116,9 @@ def test_r16_a_request_of_before_tells_an_old_vault_nothing(
 
 @pytest.mark.parametrize(
     ("stranded", "counted", "becomes"),
-    [(True, 70, 70), (True, 1, 2), (False, 70, 2), (True, 2 + MAX_BEYOND + 1, 2)],
+    [(True, 70, 70), (True, 1, 2), (False, 70, 70), (True, 2 + MAX_BEYOND + 1, 2)],
 )
-def test_r9_a_stranded_device_takes_the_count_of_who_has_counted_more(
+def test_r9_a_device_takes_the_count_of_who_has_counted_more(
     stranded: bool, counted: int, becomes: int
 ) -> None:
     """Campaign, seed 2611 (vaults): what it wrote with an old vault was taken for copies."""
@@ -138,6 +139,51 @@ def test_r9_a_stranded_device_takes_the_count_of_who_has_counted_more(
         )
         taking_info.take_counter(step, request)
         assert step.state.next_counter == becomes
+    told = {alarm.kind for alarm in world.therapist.view().alarms}
+    assert (AlarmKind.CLONE in told) is (becomes == 70)
+
+
+def test_r9_what_an_old_vault_wrote_under_numbers_that_others_have_is_numbered_anew() -> None:
+    """Campaign, seed 8637 (vaults): a text was shown as delivered, because its number had been receipted."""
+    world = opened()
+    copy = world.therapist.vault.snapshot()
+    world.say(world.therapist, "one", "two", "three")
+    world.settle()
+    world.put_back(world.therapist, copy)
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
+    world.say(world.therapist, "four", "five")
+    with world.therapist.machine._step(world.now) as step:  # as it was before the channel was gone
+        for number, row in enumerate(list(step.tables.outbox.rows()), start=1):
+            row.counter = number
+            messages.set_counter(step, row.item_id, number)
+            if number == 2:
+                step.tables.outbox.delete(u64_key(row.order))
+                step.tables.stored.put(u64_key(number), row)
+            else:
+                step.tables.outbox.put(u64_key(row.order), row)
+        step.state.next_counter = 3
+    world.online(world.therapist)
+    world.run(2 * DAY)
+    _lines_up(world, world.client, world.therapist)
+    assert world.client.received() == ["one", "two", "three", "four", "five"]
+    assert [row.counter for row in world.therapist.machine.messages()] == [4, 5]
+    with world.therapist.machine._look() as step:
+        assert messages.by_counter(step, step.own.device_id, 1) is None
+
+
+def test_r9_line_info_is_made_anew_with_its_number() -> None:
+    world = opened()
+    with world.therapist.machine._step(world.now) as step:
+        row = outbox.add(
+            step, item_class=ItemClass.CONTENT, kind=PayloadKind.LINE_INFO, body=b"told", every_device=True
+        )
+        row.counter = 1
+        step.tables.outbox.put(u64_key(row.order), row)
+        assert outbox.number_anew(step, below=1) == 0
+        assert outbox.number_anew(step, below=2) == 1
+        found = step.tables.outbox.get(u64_key(row.order))
+        assert found is not None
+        assert (found.counter, found.body, found.every_device) == (0, b"", True)
 
 
 def test_r9_who_stays_with_an_old_vault_unawares_is_heard() -> None:
