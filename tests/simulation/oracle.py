@@ -294,7 +294,7 @@ def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
         world.violate("stranded", f"{device.name} is {view.phase.name} and does not come back")
     if not view.attached:
         world.violate("not-attached", f"{device.name} does not read its channel")
-    if view.undelivered:
+    if view.undelivered and not _nobody_comes_back(world, device):
         world.violate("undelivered", f"{device.name} still has {view.undelivered} texts to deliver")
     for row in world.rows(device):
         if row.missing and not row.lost and not old_vaults(world):
@@ -327,6 +327,13 @@ def _says_that_it_asks_in_vain(world: World, device: SimDevice) -> bool:
     ]
     stranded = all(other.machine.view().phase is LinePhase.STRANDED for other in hear)
     return not hear or (looks_old(world) and stranded and not any(_may_stay(one) for one in [device, *hear]))
+
+
+def _nobody_comes_back(world: World, device: SimDevice) -> bool:
+    """All devices of the other person ask in vain, and say so; here the texts are shown as not delivered."""
+    theirs = [other for other in world.members() if other.own.identity_key != device.own.identity_key]
+    stranded = all(other.machine.view().phase is LinePhase.STRANDED for other in theirs)
+    return bool(theirs) and stranded and all(_says_that_it_asks_in_vain(world, other) for other in theirs)
 
 
 def _says_that_it_was_not_told(world: World, device: SimDevice) -> bool:

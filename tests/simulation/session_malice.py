@@ -157,6 +157,8 @@ def commits_inside(side: Side, dice: random.Random) -> bool:
     machine = side.machine
     if machine is None or machine._group is None or side.line is None or machine in side.committed:
         return False
+    if machine._chain.incarnation is None:
+        return False  # never attached: there is nothing that it could claim
     side.committed.append(machine)
     group = Group.from_bytes(machine._group.to_bytes())
     claim = encode_claim(LogClaim(anchor=machine._chain.claim()))

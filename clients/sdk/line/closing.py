@@ -53,9 +53,10 @@ def own_closing_cell(step: Step, own: OwnCell, digest: bytes) -> None:
         return
     group = step.mls.merge(StagedCommit.from_bytes(pending.staged))
     replaced = set(pending.added) & set(pending.removed)
+    untold = bool(set(pending.removed) & set(step.state.secret_from))
     _follow(step, group, added=set(pending.added), removed=set(pending.removed), replaced=replaced)
     commits.schedule_update(step)
-    _after_own_commit(step, pending)
+    _after_own_commit(step, pending, untold=untold)
 
 
 def closing_cell(step: Step, seq: int, body: bytes) -> None:
@@ -138,11 +139,12 @@ def _follow(
         )
 
 
-def _after_own_commit(step: Step, pending: PendingCommitRow) -> None:
+def _after_own_commit(step: Step, pending: PendingCommitRow, *, untold: bool) -> None:
     """R16: the Welcome goes out, and the committer's first message tells counters, R and settings.
 
     Where another one owes the R of an earlier commit, who is added now would be told the one before it, and
     does not believe that one's word later: all take this one's instead, which is the newer one.
+    ``untold``: who was removed had added somebody, and was not heard since: LINE_INFO comes from here.
     """
     if pending.removed or step.state.secret_from:
         secrets_of_line.renew(step)
@@ -155,7 +157,7 @@ def _after_own_commit(step: Step, pending: PendingCommitRow) -> None:
         )
         step.tables.welcomes.put(welcome_id, row)
         step.emit(WelcomeReady(welcome_id=welcome_id, device_id=pending.added[0], welcome=pending.welcome))
-    if pending.added:
+    if pending.added or untold:
         outbox.add(
             step,
             item_class=ItemClass.CONTENT,

@@ -30,9 +30,9 @@ def line_info_body(step: Step, row: OutboxRow) -> bytes:
 
 
 def _next_counter(step: Step, counters: CounterRow) -> int:
-    """Whoever was just added gets a number above all that it ever sent, gaps included: none is used twice."""
+    """Whoever was added, and not heard since, gets a number above all that it ever sent, gaps included."""
     member = step.state.member(counters.device_id)
-    added = member is not None and member.added_epoch == step.state.epoch
+    added = member is not None and (member.added_epoch == step.state.epoch or not member.heard_at)
     return (max(counters.contiguous, counters.highest) if added else counters.contiguous) + 1
 
 

@@ -175,6 +175,10 @@ def _fresh_key_package(step: Step) -> bytes:
         rng=step.rng,
     )
     encoded = bundle.key_package.to_bytes()
+    for ahead in list(step.tables.rejoin_keys.rows()):
+        if ahead.made_at > step.now:  # by a clock that was; it must not pass for the newest until that day
+            ahead.made_at = step.now
+            step.tables.rejoin_keys.put(cells.digest_of(ahead.key_package), ahead)
     rows = sorted(step.tables.rejoin_keys.rows(), key=lambda row: row.made_at)
     for old in rows[: max(0, len(rows) - MAX_REJOIN_KEY_PACKAGES + 1)]:
         step.tables.rejoin_keys.delete(cells.digest_of(old.key_package))

@@ -199,6 +199,9 @@ def test_r16_a_returning_device_gets_a_number_above_every_one_that_was_seen_of_i
         member.added_epoch = step.state.epoch
         assert lineinfo._next_counter(step, row) == 8
         member.added_epoch = step.state.epoch - 1
+        member.heard_at = 0.0  # and waits to be told, because the one that added it is gone
+        assert lineinfo._next_counter(step, row) == 8
+        member.heard_at = world.now
         assert lineinfo._next_counter(step, row) == 3  # to third devices: from the first gap on
 
 

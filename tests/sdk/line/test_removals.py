@@ -137,6 +137,51 @@ def test_r18_who_is_added_while_an_r_is_owed_is_told_the_newest_one() -> None:
     _one_r(world, world.client, world.therapist, phone)
 
 
+def test_r16_who_was_added_by_a_device_that_is_removed_is_told_by_who_removes_it() -> None:
+    """Campaign, seed 13254 (split): it waited for ever for LINE_INFO, and what it wrote went nowhere."""
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    world.say(world.therapist, "one")
+    world.settle()
+    world.disconnect(world.client)
+    world.relay.swallow = lambda connection, deposit: (
+        connection.name == "phone" and not deposit.close and deposit.readers > 1
+    )
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.FAULT))
+    world.say(world.therapist, "two")
+    world.run(2 * HOUR)
+    assert world.therapist.view().phase is LinePhase.ACTIVE
+    assert world.state(world.therapist).awaits_info
+    world.disconnect(phone)
+    world.relay.swallow = lambda connection, deposit: False
+    world.online(world.client)
+    world.run(30)
+    world.handle(world.client, RemoveDevice(device_id=phone.own.device_id))
+    world.settle()
+    assert not world.state(world.therapist).awaits_info
+    assert world.client.received() == ["one", "two"]
+    _one_r(world, world.client, world.therapist)
+
+
+def test_r18_who_removes_a_device_that_owes_nothing_sends_new_r_alone() -> None:
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    world.handle(world.client, RemoveDevice(device_id=phone.own.device_id))
+    with world.client.machine._look() as step:
+        kinds = [row.kind for row in step.tables.outbox.rows()]
+        pending = [PayloadKind(kind) for kind in kinds]
+    world.relay.swallow = lambda connection, deposit: not deposit.close
+    world.run(30)
+    with world.client.machine._look() as step:
+        pending += [PayloadKind(row.kind) for row in step.tables.outbox.rows()]
+    assert PayloadKind.NEW_R in pending
+    assert PayloadKind.LINE_INFO not in pending
+
+
 def _back(world: World) -> None:
     """Until the client was let in again."""
     world.online(world.client, world.therapist)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from clients.sdk.line import delivery, log, messages, outbox, resolving, returns, taking_info
+from clients.sdk.line import cells, delivery, log, messages, outbox, resolving, returns, taking_info
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
@@ -630,6 +630,20 @@ def test_r18_who_asks_in_vain_for_a_week_says_so_and_what_to_do() -> None:
     world.run(2 * DAY)
     _lines_up(world, world.client, world.therapist)
     assert sentences() == []
+
+
+def test_r18_a_clock_that_was_ahead_does_not_keep_it_from_saying_so() -> None:
+    """Campaign, seed 14189 (lying): one KeyPackage of eight seemed the newest for weeks."""
+    world = opened()
+    world.disconnect(world.client)
+    world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
+    with world.therapist.machine._step(world.now) as step:
+        (keys,) = step.tables.rejoin_keys.rows()
+        keys.made_at = world.now + 30 * DAY
+        step.tables.rejoin_keys.put(cells.digest_of(keys.key_package), keys)
+    world.run(9 * DAY)
+    sentences = {alarm.sentence for alarm in world.therapist.view().alarms}
+    assert returns.IN_VAIN in sentences
 
 
 def test_r09_an_old_vault_goes_on_by_itself_never() -> None:
