@@ -146,8 +146,8 @@ def _after_own_commit(step: Step, pending: PendingCommitRow, *, untold: bool) ->
     does not believe that one's word later: all take this one's instead, which is the newer one.
     ``untold``: who was removed had added somebody, and was not heard since: LINE_INFO comes from here.
     """
-    if pending.removed or step.state.secret_from:
-        secrets_of_line.renew(step)
+    if pending.removed or (pending.added and step.state.secret_from):
+        secrets_of_line.renew(step)  # only where LINE_INFO or NEW_R follows: an R that nobody is told is lost
     if pending.intent is CommitIntent.REJOIN:
         returns.answer(step, pending)
     elif pending.welcome:

@@ -16,6 +16,7 @@ from clients.sdk.line.events import (
     RejoinReason,
     RemoveDevice,
     RequestRejoin,
+    SelfUpdate,
     SendControl,
 )
 from clients.sdk.line.exporting import decode_export
@@ -180,6 +181,19 @@ def test_r18_who_removes_a_device_that_owes_nothing_sends_new_r_alone() -> None:
         pending += [PayloadKind(row.kind) for row in step.tables.outbox.rows()]
     assert PayloadKind.NEW_R in pending
     assert PayloadKind.LINE_INFO not in pending
+
+
+def test_r18_new_keys_alone_change_no_r() -> None:
+    """Campaign, seed 16694 (honest): who changed keys while an R was owed took one that nobody was told."""
+    world = opened()
+    _removed_untold(world, world.client)
+    before = world.state(world.therapist).secret
+    assert world.state(world.therapist).secret_from
+    world.handle(world.therapist, SelfUpdate())
+    world.run(30)
+    assert world.therapist.view().epoch == world.client.view().epoch
+    assert world.state(world.therapist).secret == before
+    assert world.state(world.therapist).secret_from
 
 
 def _back(world: World) -> None:
