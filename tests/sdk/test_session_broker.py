@@ -17,6 +17,7 @@ from clients.sdk.line.events import (
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.session.broker import (
     JOIN_AGAIN_SECONDS,
+    LEFT_AFTER_SECONDS,
     OFFER_AGAIN_SECONDS,
     SEND_AGAIN_SECONDS,
     Action,
@@ -379,6 +380,62 @@ def test_s2_who_was_heard_there_stays() -> None:
     client.broker.on_child(message(Kind.REFUSED, "rule"), late)
     client.broker.on_child(message(Kind.QUIET), late + 1)
     assert joins_in(client.broker.on_tick(late + 1)) == []
+
+
+def fallen_silent(client: Client, now: float) -> None:
+    """The client was in the session, and hears the therapist no more."""
+    client.offer()
+    client.broker.on_child(message(Kind.ENTERED), NOW)
+    client.broker.on_child(message(Kind.HEARD), NOW + 1)
+    client.broker.on_child(message(Kind.QUIET), now)
+
+
+def test_s2_who_is_answered_once_more_joins_again_as_soon_as_the_session_falls_silent() -> None:
+    """A JOIN of before, read late by the therapist, has led it into another group."""
+    client = Client()
+    client.offer()
+    client.broker.on_child(message(Kind.ENTERED), NOW)
+    client.broker.on_child(message(Kind.HEARD), NOW + 1)
+    assert client.welcome() == []
+    assert joins_in(client.broker.on_tick(NOW + 5)) == []
+    client.broker.on_child(message(Kind.QUIET), NOW + 6)
+    assert joins_in(client.broker.on_tick(NOW + 6)) == [SESSION]
+    # In the group entered then the answer of before counts no more.
+    client.broker.on_child(message(Kind.ENTERED), NOW + 7)
+    client.broker.on_child(message(Kind.HEARD), NOW + 8)
+    client.broker.on_child(message(Kind.QUIET), NOW + 9)
+    assert joins_in(client.broker.on_tick(NOW + JOIN_AGAIN_SECONDS + 9)) == []
+
+
+def test_s2_a_welcome_of_somebody_else_makes_nobody_leave() -> None:
+    client = Client()
+    client.offer()
+    client.broker.on_child(message(Kind.ENTERED), NOW)
+    client.broker.on_child(message(Kind.HEARD), NOW + 1)
+    assert client.welcome(device=TABLET) == client.welcome(b"o" * 16) == []
+    client.broker.on_child(message(Kind.QUIET), NOW + 6)
+    assert joins_in(client.broker.on_tick(NOW + 6)) == []
+
+
+def test_s2_who_is_offered_the_session_on_and_on_is_not_heard_and_joins_again() -> None:
+    """The WELCOME to the group in which the therapist sits was lost."""
+    client = Client()
+    fallen_silent(client, NOW + 40)
+    first = NOW + 50
+    assert joins_in(client.offer(now=first)) == []
+    assert joins_in(client.offer(now=first + LEFT_AFTER_SECONDS - 1)) == []
+    assert joins_in(client.offer(b"o" * 16, time=NOW - 99, now=first + LEFT_AFTER_SECONDS)) == []
+    assert joins_in(client.offer(now=first + LEFT_AFTER_SECONDS)) == [SESSION]
+
+
+def test_s2_both_were_away_for_a_while_and_the_session_goes_on() -> None:
+    client = Client()
+    fallen_silent(client, NOW + 40)
+    client.offer(now=NOW + 50)
+    client.broker.on_child(message(Kind.HEARD), NOW + 51)
+    assert joins_in(client.offer(now=NOW + 50 + LEFT_AFTER_SECONDS)) == []  # older than that it is heard
+    client.broker.on_child(message(Kind.QUIET), NOW + 90)
+    assert joins_in(client.offer(now=NOW + 95)) == []
 
 
 def test_s4_a_welcome_that_cannot_be_entered_makes_a_new_join() -> None:

@@ -8,7 +8,8 @@ silent. Of JOINs it takes the first valid one (`_Race`); while that device's JOI
 heard, no other device's is, and it may itself join again (it lost its session, S2), but not while it is
 heard. Once it has fallen silent, or has let its JOIN's validity pass unheard, the next valid JOIN wins, of
 whatever device of the client (S2). The client's side joins the OFFER that counts (`OfferBook`), has a new
-JOIN made until a WELCOME is entered, and takes a WELCOME only from the device of the winning OFFER (S4).
+JOIN made until a WELCOME is entered, and takes a WELCOME only from the device of the winning OFFER (S4). It
+stays in a group that falls silent, unless the therapist is seen to have left it for another one.
 What the line lost is made anew, never sealed again; what it could not take just then, and so never sealed,
 is offered to it again.
 """
@@ -36,6 +37,8 @@ from crypto.codec import CodecError
 OFFER_AGAIN_SECONDS: Final = 15.0
 U64_MAX: Final = 2**64 - 1
 JOIN_AGAIN_SECONDS: Final = 20.0
+LEFT_AFTER_SECONDS: Final = 30.0
+"""A therapist who offers the session for so long does not hear the client in the group that it waits in."""
 SEND_AGAIN_SECONDS: Final = 0.5
 """After the line could not take a control payload just then (reading, a commit, offline)."""
 MAX_SEND_AGAIN: Final = 8
@@ -287,6 +290,7 @@ class ClientBroker:
     def __init__(self, *, offers: OfferBook, peer_identity: bytes, scale: float = 1.0) -> None:
         self._join_again = JOIN_AGAIN_SECONDS * scale
         self._join_valid = int(JOIN_VALID_SECONDS * scale)
+        self._left_after = LEFT_AFTER_SECONDS * scale
         self._offers = offers
         self._peer_identity = peer_identity
         self._outbox = Outbox(scale)
@@ -296,6 +300,9 @@ class ClientBroker:
         self._entered: bytes | None = None
         self._heard_there = False
         self._unheard_until = 0.0
+        self._welcomed_away = False
+        """The therapist has answered another JOIN since: it has left the group in which it was heard."""
+        self._offered_since: float | None = None
         self._joins_placed = False
         """A JOIN of this device for the present offer stands in the line."""
 
@@ -335,6 +342,7 @@ class ClientBroker:
         if effect.sender_identity != self._peer_identity:
             return [JoinedElsewhere()] if self._joined_elsewhere(effect) else []
         if effect.kind is PayloadKind.OFFER:
+            self._note_offer(effect, now)
             return self.on_tick(now)
         if effect.kind is PayloadKind.WELCOME and self._joined is not None:
             return self._on_welcome(effect)
@@ -348,6 +356,7 @@ class ClientBroker:
             case Kind.ENTERED if self._joined is not None:
                 self._entered = self._joined.session_id
                 self._heard_there, self._unheard_until = False, now + self._join_valid
+                self._welcomed_away = False
                 self._outbox.drop(PayloadKind.JOIN)
             case Kind.HEARD:
                 self._heard = self._heard_there = True
@@ -355,10 +364,31 @@ class ClientBroker:
                 # The therapist is in a group that this device has no JOIN for any more.
                 self._entered = None
             case Kind.QUIET:
-                self._heard, self._join_due = False, now
+                self._heard, self._join_due, self._offered_since = False, now, None
+                if self._welcomed_away:
+                    self._entered = None
             case _:
                 pass
         return []
+
+    def _note_offer(self, effect: ControlReceived, now: float) -> None:
+        """An OFFER of the session in which the therapist has fallen silent: it does not hear this device.
+
+        One that comes at once may be older than the silence, or both lines were cut; who offers on and on
+        sits in a group whose WELCOME was lost.
+        """
+        if self._heard or self._entered is None or not self._heard_there:
+            return
+        try:
+            body = OfferBody.decode(effect.body.reveal())
+        except CodecError:
+            return
+        if body.session_id != self._entered:
+            return
+        if self._offered_since is None:
+            self._offered_since = now
+        elif now - self._offered_since >= self._left_after:
+            self._entered = self._offered_since = None
 
     def _stays(self, offer: HeardOffer, now: float) -> bool:
         """Whether this device is in the session offered, or may still come to be heard there.
@@ -379,7 +409,7 @@ class ClientBroker:
         return self._joined is None or session_id == self._joined.session_id
 
     def _on_welcome(self, effect: ControlReceived) -> list[Action]:
-        if self._joined is None or self._heard:
+        if self._joined is None:
             return []
         try:
             body = WelcomeBody.decode(effect.body.reveal())
@@ -388,5 +418,9 @@ class ClientBroker:
         if not self._offers.accepts_welcome(
             body, sender_device=effect.sender_device, session_id=self._joined.session_id
         ):
+            return []
+        if self._heard:
+            # A JOIN that the therapist read late has led it into another group, and this one falls silent.
+            self._welcomed_away = True
             return []
         return [ToChild(message=message(Kind.WELCOME, body.encode()))]
