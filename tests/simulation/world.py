@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from chatserver.store.protocol import StoreSettings
 from chatserver.wire import frames as f
+from clients.sdk.line import company
 from clients.sdk.line import events as e
 from clients.sdk.line import messages as line_messages
-from clients.sdk.line import returns
 from clients.sdk.line.events import LinePhase
 from clients.sdk.line.machine import LineMachine
 from clients.sdk.line.payloads import PayloadKind
@@ -379,7 +379,8 @@ class World:
     def _members_changed(self, device: SimDevice, effect: e.Notify) -> None:
         for other in self.devices:
             if other.own.device_id == effect.device_id:
-                if effect.sentence == returns.LEFT.format(effect.device_id.hex()[:8]):
+                name = company.short_name(effect.device_id)
+                if effect.sentence in {company.LEFT.format(name), company.THEIRS_LEFT.format(name)}:
                     self.left.append(other)
                 elif effect.kind is e.AlarmKind.DEVICE_REMOVED and other not in self.removed:
                     self.removed.append(other)

@@ -26,7 +26,9 @@ class Tool:
             sys.path.pop(0)
         found = tools.find(program)
         if found is None:
-            pytest.skip(f"{program} is not here; ./test fetches it on Debian and Ubuntu")
+            fetched = program in tools.PACKAGES
+            advice = "./test fetches it" if fetched else f"apt-get install {program} brings it"
+            pytest.skip(f"{program} is not here; {advice} on Debian and Ubuntu")
         self.path = str(found)
         self.environment: dict[str, str] = tools.environment()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from clients.sdk.line import (
     cells,
     commits,
+    company,
     delivery,
     ending,
     epochs,
@@ -103,7 +104,7 @@ def _follow(
     step: Step, group: Group, *, added: set[bytes], removed: set[bytes], replaced: set[bytes]
 ) -> None:
     """Into the next epoch, with what the change of members means for requests, receipts and people."""
-    if any(_is_other_person(step, device_id) for device_id in replaced):
+    if any(company.is_other_person(step, device_id) for device_id in replaced):
         # It reads nothing of the channels before: whatever it has not receipted must be sealed anew (R12).
         outbox.lose_all(step)
     for device_id in added:
@@ -113,7 +114,7 @@ def _follow(
         step.tables.intents.delete(device_id)
     for device_id in removed - replaced:
         delivery.give_up_all(step, device_id)
-    others_removed = {device_id for device_id in removed if _is_other_person(step, device_id)}
+    others_removed = {device_id for device_id in removed if company.is_other_person(step, device_id)}
     removals.remember(step, added=added, removed=removed)
     secrets_of_line.owed_no_more(step, removed)
     epochs.next_epoch(step, group, added=added)
@@ -124,19 +125,9 @@ def _follow(
             device_id=device_id,
         )
     for device_id in added - replaced:
-        whose = "The other person has" if _is_other_person(step, device_id) else "You have"
-        step.notify(
-            AlarmKind.DEVICE_ADDED,
-            f"{whose} added a device to this line: {short_name(device_id)}.",
-            device_id=device_id,
-        )
+        company.tell_added(step, device_id)
     for device_id in removed - replaced:
-        whose = "The other person has" if device_id in others_removed else "You have"
-        step.notify(
-            AlarmKind.DEVICE_REMOVED,
-            f"{whose} removed a device from this line: {short_name(device_id)}.",
-            device_id=device_id,
-        )
+        company.tell_removed(step, device_id, theirs=device_id in others_removed)
 
 
 def _after_own_commit(step: Step, pending: PendingCommitRow, *, untold: bool) -> None:
@@ -252,11 +243,6 @@ def _own_leaf_removed(step: Step, received: CommitReceived) -> None:
         step.state.rejoin_requested_at = step.now
 
 
-def short_name(device_id: bytes) -> str:
-    """How a device is named to people who gave it no name: the first 8 hexadecimal digits of its id."""
-    return device_id.hex()[:8]
-
-
 def _committer(step: Step, message: bytes) -> bytes:
     """Whom to name for a refused commit, if it can be known."""
     try:
@@ -272,8 +258,3 @@ def _device_at(step: Step, leaf_index: LeafIndex) -> bytes:
 
 def _device_of(identity: bytes) -> bytes:
     return DeviceCertificate.decode(identity).device_id
-
-
-def _is_other_person(step: Step, device_id: bytes) -> bool:
-    member = step.state.member(device_id)
-    return member is not None and member.identity_key != step.own.identity_key

@@ -12,6 +12,7 @@ from typing import Final
 
 from clients.sdk.line import (
     cells,
+    company,
     delivery,
     epochs,
     mail,
@@ -69,10 +70,6 @@ NEVER: Final = float(2**40)
 IN_VAIN: Final = (
     "For a week nobody has let this device into the line again. If the others are not just away, "
     "remove this device on your first device and add it again; a first device needs a new line."
-)
-LEFT: Final = (
-    "Your device {} is not in this line any more. If you did not remove it, remove it now, and add it again: "
-    "what it still sends reaches nobody."
 )
 KEEP_UNUSED_SECONDS: Final = 2 * DAY_SECONDS
 """How long private keys of unanswered KeyPackages outlive a rejoin, to tell a late answer from a fork."""
@@ -353,12 +350,7 @@ def _join(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:
             delivery.give_up_all(step, row.device_id)
         row.baseline = False
         step.tables.counters.put(row.device_id, row)
-    left = [
-        member.device_id
-        for member in state.members
-        if member.identity_key == step.own.identity_key and member.device_id not in there
-    ]
-    state.members = []
+    before, state.members = state.members, []
     state.resolved_same = False
     if state.resolved_at:
         state.resolved_at = step.now  # the others come to this branch too
@@ -390,8 +382,7 @@ def _join(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:
         step.clear_alarm(alarm)
     step.set_phase(LinePhase.ACTIVE)
     step.notify(AlarmKind.REJOINED, "This device is back in the line.", device_id=step.own.device_id)
-    for device_id in left:  # removed meanwhile; or added on a branch that nobody else is on any more
-        step.notify(AlarmKind.DEVICE_REMOVED, LEFT.format(device_id.hex()[:8]), device_id=device_id)
+    company.tell_what_changed(step, before)
 
 
 def _used(step: Step, keys: RejoinKeyRow, welcome: bytes) -> None:

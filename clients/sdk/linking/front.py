@@ -8,7 +8,7 @@ from typing import Final
 
 from clients.sdk.engine import Engine
 from clients.sdk.errors import UsageError
-from clients.sdk.line.closing import short_name
+from clients.sdk.line.company import short_name
 from clients.sdk.line.events import LinePhase
 from clients.sdk.linking import mailbox
 from clients.sdk.linking.carrying import export_links

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clients.sdk.line import removals, returns
+from clients.sdk.line import company, removals
 from clients.sdk.line.events import (
     AddDevice,
     AlarmKind,
@@ -202,6 +202,11 @@ def _back(world: World) -> None:
     world.run(2 * DAY)
 
 
+def _about_devices(sim: Sim) -> list[Notify]:
+    kinds = {AlarmKind.DEVICE_ADDED, AlarmKind.DEVICE_REMOVED}
+    return [notice for notice in sim.told(Notify) if notice.kind in kinds]
+
+
 def _size(sim: Sim) -> int:
     return len(sim.view().members)
 
@@ -220,7 +225,51 @@ def test_r18_who_comes_back_says_which_own_device_is_not_in_the_line_any_more() 
     assert _size(world.client) == _size(world.therapist) == 2
     (told,) = [notice for notice in world.client.told(Notify) if notice.kind is AlarmKind.DEVICE_REMOVED]
     assert told.device_id == phone.own.device_id
-    assert told.sentence == returns.LEFT.format(phone.own.device_id.hex()[:8])
+    assert told.sentence == company.LEFT.format(phone.own.device_id.hex()[:8])
+
+
+def _lost_its_place(world: World) -> None:
+    """The client has to be let in again, and reads nothing meanwhile."""
+    world.disconnect(world.client)
+    world.handle(world.client, RequestRejoin(reason=RejoinReason.FAULT))
+
+
+def test_r18_who_comes_back_says_which_device_of_the_other_person_is_gone() -> None:
+    """Campaign, seed 17070 (vaults): an old vault let somebody into a line without its newest device.
+
+    Nobody was told, and what that device wrote reached nobody for ever.
+    """
+    world = opened()
+    phone = world.add_device(world.therapist, "phone")
+    world.online(phone)
+    world.settle()
+    _lost_its_place(world)
+    world.handle(world.therapist, RemoveDevice(device_id=phone.own.device_id))
+    world.run(30)
+    world.forget(world.client)
+    _back(world)
+    (gone,) = _about_devices(world.client)
+    assert gone.device_id == phone.own.device_id
+    assert gone.sentence == company.THEIRS_LEFT.format(phone.own.device_id.hex()[:8])
+
+
+@pytest.mark.parametrize("whose", ["client", "therapist"])
+def test_r18_who_comes_back_says_which_device_is_new(whose: str) -> None:
+    """Nobody may come in unseen because the commit that added it was not read."""
+    world = opened()
+    phone = world.add_device(world.client, "phone")
+    world.online(phone)
+    world.settle()
+    _lost_its_place(world)
+    tablet = world.add_device(phone if whose == "client" else world.therapist, "tablet")
+    world.online(tablet)
+    world.settle()
+    world.forget(world.client)
+    _back(world)
+    (new,) = _about_devices(world.client)
+    assert new.kind is AlarmKind.DEVICE_ADDED
+    assert new.device_id == tablet.own.device_id
+    assert new.sentence.startswith("You have" if whose == "client" else "The other person has")
 
 
 def test_r18_a_removal_that_an_old_store_has_undone_is_done_again() -> None:
