@@ -31,6 +31,7 @@ from clients.sdk.session.control import Kind, message
 from clients.sdk.session.rendezvous import (
     HEARD_LATELY_SECONDS,
     JOIN_VALID_SECONDS,
+    MAX_OFFERS,
     OFFER_FRESH_SECONDS,
     JoinBody,
     OfferBody,
@@ -513,6 +514,27 @@ def test_s1_an_offer_that_nobody_repeats_hides_no_other() -> None:
     present = client.offers.current(late)
     assert present is not None
     assert present.session_id == b"x" * 16
+
+
+def test_s1_an_offer_that_nobody_repeats_hides_none_of_the_same_second() -> None:
+    """Campaign, seed 30429 (meeting): two devices offered at once, one died; the other was never joined."""
+    client = Client()
+    client.offer(b"A" * 16, device=PHONE)
+    assert joins_in(client.offer(b"B" * 16, device=TABLET)) == []
+    late = NOW + OFFER_FRESH_SECONDS
+    assert joins_in(client.offer(b"B" * 16, device=TABLET, now=late)) == [b"A" * 16]
+    # Somebody else's word keeps no OFFER fresh.
+    assert joins_in(client.offer(b"A" * 16, device=TABLET, now=late + 1)) == [b"B" * 16]
+
+
+def test_an_offer_book_is_bounded() -> None:
+    client = Client()
+    for number in range(MAX_OFFERS + 5):
+        client.offer(number.to_bytes(16), time=NOW + number, now=NOW + number)
+    assert len(client.offers._heard) == MAX_OFFERS
+    newest = client.offers.current(NOW + number)
+    assert newest is not None
+    assert newest.session_id == number.to_bytes(16)
 
 
 def test_s1_valid_until_is_in_the_therapists_clock_as_estimated_from_the_offer() -> None:

@@ -16,7 +16,7 @@ import random
 from typing import Final
 
 from clients.sdk.line import events as e
-from clients.sdk.line import resolving, returns
+from clients.sdk.line import removals, resolving, returns
 from clients.sdk.line.events import AlarmKind, LinePhase
 from clients.sdk.line.payloads import PayloadKind
 from clients.sdk.line.rejoin_wire import Stay
@@ -294,6 +294,8 @@ def _judge_device(world: World, device: SimDevice, *, ended: bool) -> None:
         world.violate("stranded", f"{device.name} is {view.phase.name} and does not come back")
     if not view.attached:
         world.violate("not-attached", f"{device.name} does not read its channel")
+    if _kept_out(world, device):
+        return
     if view.undelivered and not _nobody_comes_back(world, device):
         world.violate("undelivered", f"{device.name} still has {view.undelivered} texts to deliver")
     for row in world.rows(device):
@@ -336,6 +338,22 @@ def _nobody_comes_back(world: World, device: SimDevice) -> bool:
     return bool(theirs) and stranded and all(_says_that_it_asks_in_vain(world, other) for other in theirs)
 
 
+def _kept_out(world: World, device: SimDevice) -> bool:
+    """A crooked device threw this one out, a disaster brought it back: the others believe nothing it says.
+
+    They say so to their person, until its own person's first device removes it or writes beside it (R14).
+    """
+    theirs = [other for other in world.members() if other.own.identity_key != device.own.identity_key]
+    return "malice" in world.happened and all(_keeps_out(other, device) for other in theirs)
+
+
+def _keeps_out(other: SimDevice, device: SimDevice) -> bool:
+    with other.machine._look() as step:
+        refused = removals.refused(step, device.own.device_id)
+    kinds = {alarm.kind for alarm in other.machine.view().alarms}
+    return refused and e.AlarmKind.REMOVED_IS_BACK in kinds
+
+
 def _says_that_it_was_not_told(world: World, device: SimDevice) -> bool:
     """A device that was added, and waits for R; its person is told (R16, R18).
 
@@ -360,6 +378,8 @@ def _judge_text(world: World, text: Text) -> None:
     sender = text.sender
     if text.failed or text.excused or sender in world.removed or sender.rolled_back:
         return
+    if sender in world.members() and _kept_out(world, sender):
+        return  # shown as not delivered
     if sender.machine.view().phase in OVER:
         shown = [row for row in world.rows(sender) if row.item_id == text.item_id]
         if shown and shown[0].state not in {e.DeliveryState.DELIVERED, e.DeliveryState.FAILED}:

@@ -28,6 +28,20 @@ if TYPE_CHECKING:
 NEVER_SENT_AGAIN = (PayloadKind.JOIN, PayloadKind.WELCOME)
 
 
+SURELY_THERE_SECONDS = 500.0
+"""After 600 an OFFER that was not made anew counts no more."""
+
+
+@dataclass(slots=True)
+class _Offer:
+    """The first with its time and session id, and when its device said it last, by that device's clock."""
+
+    order: e.LineOrder
+    device: bytes
+    ahead: float
+    said_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class _Claim:
     """The last point of the log that a side knew when it sealed a cell."""
@@ -43,8 +57,8 @@ class Witness:
     def __init__(self, side: Side) -> None:
         self._side = side
         self._world = side.world
-        self._first_offers: dict[int, tuple[e.LineOrder, bytes, bytes]] = {}
-        """By time: line order, session id, device of the first OFFER heard."""
+        self._offers: dict[int, dict[bytes, _Offer]] = {}
+        """By time and session id."""
         self._times: dict[bytes, int] = {}
         self._welcome_from = b""
         self._given: dict[bytes, SendOverLine] = {}
@@ -85,7 +99,13 @@ class Witness:
     def heard_offer(self, body: OfferBody, effect: e.ControlReceived) -> None:
         """An OFFER stands in the line: the first one for its time counts."""
         self._times[body.session_id] = body.time
-        self._first_offers.setdefault(body.time, (effect.order, body.session_id, effect.sender_device))
+        others = self._offers.setdefault(body.time, {})
+        ahead = effect.utc_seconds - self._side.device.now
+        known = others.get(body.session_id)
+        if known is None or effect.order < known.order:
+            others[body.session_id] = _Offer(effect.order, effect.sender_device, ahead, effect.utc_seconds)
+        elif known.device == effect.sender_device:
+            known.ahead, known.said_at = max(known.ahead, ahead), max(known.said_at, effect.utc_seconds)
 
     def sends(self, action: SendOverLine, item_id: bytes) -> None:
         """The broker hands a payload to the line."""
@@ -98,10 +118,13 @@ class Witness:
         self.check_offer(join.session_id)
 
     def check_offer(self, session_id: bytes) -> None:
-        """S1: of several OFFERs for one time the first in line order is joined."""
-        first = self._first_offers.get(self._times.get(session_id, -1))
-        if first is not None and first[1] != session_id:
-            self._violate("session-offer", "joins an OFFER that was not the first for its time (S1)")
+        """S1: of several OFFERs for one time, of people who are there, the first in line order is joined."""
+        others = self._offers.get(self._times.get(session_id, -1), {})
+        mine = others.get(session_id)
+        for other in others.values() if mine is not None else ():
+            age = self._side.device.now + other.ahead - other.said_at
+            if mine is not None and other.order < mine.order and age < SURELY_THERE_SECONDS:
+                self._violate("session-offer", "joins an OFFER that was not the first for its time (S1)")
 
     def answers(self, body: JoinBody) -> None:
         """The therapist's child is given a JOIN to answer."""
@@ -137,7 +160,7 @@ class Witness:
             self._violate("session-group", "enters a group that no OFFER named (S4)")
             return
         self.check_offer(group.group_id)
-        if self._first_offers[time][2] != self._welcome_from:
+        if self._offers[time][group.group_id].device != self._welcome_from:
             self._violate("session-usurped", "is let in by a device that did not make the OFFER (S4)")
 
     # -- S6: the log, counted once more

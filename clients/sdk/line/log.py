@@ -39,7 +39,7 @@ def begin(step: Step, incarnation: bytes) -> None:
     channel.incarnation = incarnation
     channel.position = 0
     channel.log_hash = channel.known_hash = log_start(step.ref, incarnation)
-    channel.known_n = 0
+    channel.known_n = channel.resolved_to = 0
     step.tables.history.clear()
     step.tables.history.put(_NO_LINK + channel.log_hash, u64_key(0))
 
@@ -90,7 +90,13 @@ def own_claim(step: Step) -> LogClaim:
 
 
 def check_claim(step: Step, claim: LogClaim, seq: int) -> None:
-    """Compare another device's claim, read in cell ``seq``, with the own log (R10)."""
+    """Compare another device's claim, read in cell ``seq``, with the own log (R10).
+
+    What was claimed before the people compared safety numbers is judged already (R18): such a cell lies in
+    the channel until all have read it, and would ask them again each time that it is read again.
+    """
+    if seq <= step.state.channel.resolved_to:
+        return
     if not _agrees(step, claim.anchor, seq):
         declare_fork(step, "Another device of this line was shown a different record by the relay.")
     elif claim.previous is not None and step.state.previous not in {None, claim.previous}:
@@ -165,6 +171,14 @@ def read_again(step: Step) -> None:
     begin(step, step.state.channel.incarnation)
     step.state.channel.resync = True
     step.state.channel.lost_seconds = 0.0
+
+
+def resolved(step: Step) -> None:
+    """The people found the safety numbers equal (R18): count anew, and judge what is claimed from here on."""
+    channel = step.state.channel
+    judged = max(channel.position, channel.highest, step.conn.gate_head)
+    read_again(step)
+    channel.resolved_to = judged
 
 
 def rolled_back(step: Step) -> None:

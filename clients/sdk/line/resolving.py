@@ -188,7 +188,7 @@ def _go_on(step: Step) -> None:
     What was shown otherwise, or left out, may have been the channel's end.
     """
     if step.state.stranded_reason in FORKS:
-        log.read_again(step)
+        log.resolved(step)
         receipts.owe(step)
         step.state.previous = None
         if step.ref in step.conn.attached:

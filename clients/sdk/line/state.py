@@ -60,6 +60,7 @@ class ChannelPosition(Record):
         old_incarnations: Those that this channel had before the relay lost its state.
         resync: The relay lost state; the next cell may begin anywhere (R9).
         lost_seconds: Connected time since then without an authenticated cell of another leaf; None if none.
+        resolved_to: What was claimed in cells up to this one the people have judged (R18); 0 if nothing.
     """
 
     token: bytes
@@ -72,6 +73,7 @@ class ChannelPosition(Record):
     lost_seconds: float | None = None
     highest: int = 0
     old_incarnations: list[bytes] = field(default_factory=list)
+    resolved_to: int = 0
 
     LAYOUT: ClassVar[tuple[tuple[str, FieldCodec[Any]], ...]] = (
         ("token", OPAQUE),
@@ -84,6 +86,7 @@ class ChannelPosition(Record):
         ("lost_seconds", optional_field(SECONDS)),
         ("highest", U64),
         ("old_incarnations", list_field(OPAQUE)),
+        ("resolved_to", U64),
     )
 
 

@@ -16,7 +16,7 @@ never the KeyPackage's private keys (S7). The checks of S4 on groups and KeyPack
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from clients.sdk.line.events import LineOrder
@@ -28,8 +28,8 @@ JOIN_VALID_SECONDS: Final = 120
 """A JOIN that was not answered by then is stale; the client makes a new one."""
 OFFER_FRESH_SECONDS: Final = 600
 """An OFFER not said again for so long, by its sender's clock as far as it is known, is not joined."""
-
-
+MAX_OFFERS: Final = 64
+"""That a client keeps; those not said for longest go first."""
 HEARD_LATELY_SECONDS: Final = 60
 
 
@@ -136,20 +136,21 @@ class HeardOffer:
 class OfferBook:
     """The client's side: which OFFER is the one to join.
 
-    For each time the first in line order wins; of several times the newest OFFER counts, because a therapist
-    who comes back after a crash offers anew (S2).
+    For each time the first in line order wins, of those that are still made anew; of several times the newest
+    OFFER counts, because a therapist who comes back after a crash offers anew (S2).
     """
 
     def __init__(self, scale: float = 1.0) -> None:
         self._fresh_seconds = OFFER_FRESH_SECONDS * scale
         self._lately_seconds = HEARD_LATELY_SECONDS * scale
-        self._by_time: dict[int, HeardOffer] = {}
+        self._heard: dict[tuple[int, bytes], HeardOffer] = {}
+        """By time and session id."""
         self._heard_at = 0.0
 
     def hear(
         self, body: OfferBody, *, order: LineOrder, sender_device: bytes, utc_seconds: int, now: float
     ) -> HeardOffer:
-        """Note an OFFER of the therapist; returns the one that counts for its time.
+        """Note an OFFER of the therapist; returns what is known of it now.
 
         Args:
             body: The OFFER.
@@ -167,34 +168,34 @@ class OfferBook:
             said_at=utc_seconds,
         )
         self._heard_at = now
-        known = self._by_time.get(body.time)
+        key = (body.time, body.session_id)
+        known = self._heard.get(key)
         if known is None or heard.order < known.order:
-            self._by_time[body.time] = heard
-        elif known.session_id == heard.session_id and known.sender_device == heard.sender_device:
+            self._heard[key] = heard
+        elif known.sender_device == heard.sender_device:
             # The same OFFER made anew: the therapist is still there, and its clock is known better.
-            self._by_time[body.time] = HeardOffer(
-                session_id=known.session_id,
-                time=known.time,
-                order=known.order,
-                sender_device=known.sender_device,
+            self._heard[key] = replace(
+                known,
                 clock_difference=max(known.clock_difference, heard.clock_difference),
                 said_at=max(known.said_at, heard.said_at),
             )
-        return self._by_time[body.time]
+        while len(self._heard) > MAX_OFFERS:
+            del self._heard[min(self._heard, key=lambda key: self._heard[key].said_at)]
+        return self._heard.get(key, heard)
 
     def current(self, now: float) -> HeardOffer | None:
         """The OFFER to join: the newest one whose sender still waits, by its own clock.
 
         A therapist says an OFFER again until the client is there, also in the middle of a session whose
         client was lost (S2). So its age is that of its last repetition, and one that nobody repeats hides
-        no other.
+        no other, not even one of the same second.
         """
         waiting = (
             offer
-            for offer in self._by_time.values()
+            for offer in self._heard.values()
             if now + offer.clock_difference - offer.said_at <= self._fresh_seconds
         )
-        return max(waiting, key=lambda offer: offer.time, default=None)
+        return min(waiting, key=lambda offer: (-offer.time, offer.order), default=None)
 
     def heard_lately(self, now: float) -> bool:
         """Whether an OFFER was read within the last minute: a waiting therapist repeats it more often."""
@@ -202,7 +203,7 @@ class OfferBook:
 
     def accepts_welcome(self, body: WelcomeBody, *, sender_device: bytes, session_id: bytes) -> bool:
         """S4: a WELCOME counts only from the device of the winning OFFER, for the session that was joined."""
-        offer = next((o for o in self._by_time.values() if o.session_id == session_id), None)
+        offer = next((o for o in self._heard.values() if o.session_id == session_id), None)
         return offer is not None and offer.sender_device == sender_device and body.session_id == session_id
 
 

@@ -23,7 +23,7 @@ from clients.sdk.line.events import (
     Resolve,
     SelfUpdate,
 )
-from clients.sdk.line.payloads import PayloadKind
+from clients.sdk.line.payloads import Anchor, LogClaim, PayloadKind
 from clients.sdk.line.rejoin_wire import RejoinRequest, Stay
 from clients.sdk.line.step import Step
 from clients.sdk.line.tables import AnsweredRow, ItemClass, RequestRow, u64_key
@@ -722,6 +722,20 @@ def test_r18_who_stays_after_a_fork_reads_the_channel_again() -> None:
     world.run(2 * HOUR)
     world.online(phone)
     _lines_up(world, world.client, world.therapist, phone)
+
+
+def test_r18_the_people_judge_what_was_claimed_before_they_decided_and_nothing_after() -> None:
+    """Campaign, seed 19361 (all): the closing cell with a wrong claim was read and asked about for ever."""
+    world = opened()
+    elsewhere = LogClaim(anchor=Anchor(incarnation=bytes(16), n=0, log_hash=bytes(32)))
+    with world.client.machine._step(world.now) as step:
+        head = step.state.channel.position
+        log.resolved(step)
+        log.check_claim(step, elsewhere, head)
+    assert world.client.view().phase is LinePhase.ACTIVE
+    with world.client.machine._step(world.now) as step:
+        log.check_claim(step, elsewhere, head + 1)
+    assert world.client.view().phase is LinePhase.UNDECIDED
 
 
 def test_r13_who_gave_up_a_commit_that_took_effect_asks_to_be_let_in() -> None:
