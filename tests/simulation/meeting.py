@@ -45,7 +45,8 @@ class MeetingWorld(World):
     def __init__(self, seed: int, **more: Any) -> None:
         super().__init__(seed, **more)
         self._books: dict[str, tuple[DyingDriver | None, OfferBook]] = {}
-        self._offers: dict[str, list[tuple[OfferBody, e.ControlReceived]]] = {}
+        self._offers: dict[str, list[tuple[OfferBody, e.ControlReceived, float]]] = {}
+        """By device: each with the device's clock when it was read."""
 
     def book(self, device: SimDevice) -> OfferBook:
         driver, book = self._books.get(device.name, (None, OfferBook()))
@@ -72,7 +73,7 @@ class MeetingWorld(World):
             utc_seconds=effect.utc_seconds,
             now=device.now,
         )
-        self._offers[device.name].append((body, effect))
+        self._offers[device.name].append((body, effect, device.now))
 
     def open_window(self, device: SimDevice, role: Role, peer: SimDevice, kind: type[Side] = Side) -> Side:
         """A person wants a session on this device: offers one, or presses *join*."""
@@ -88,8 +89,8 @@ class MeetingWorld(World):
             parent=device.driver,
             slow=SLOW_CHILD_SECONDS,
         )
-        for body, effect in self._offers[device.name]:
-            side.witness.heard_offer(body, effect)
+        for body, effect, now in self._offers[device.name]:
+            side.witness.heard_offer(body, effect, now)
         self.sides.append(side)
         return side
 

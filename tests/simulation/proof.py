@@ -202,7 +202,7 @@ def commit() -> str:
 
 
 def verify(name: str, *, seconds: float) -> str:
-    """What is no longer so of a recorded find: "" if the mutant is found, and nothing without it."""
+    """What is no longer so of a recorded find: "" if it breaks the same invariant, and none without it."""
     entry = known()[name]
     pair = (str(entry["profile"]), int(entry["seed"]))
     found = try_seeds(PATCHES / name, [pair], seconds=seconds)
@@ -210,6 +210,8 @@ def verify(name: str, *, seconds: float) -> str:
         return "shows nothing"
     if "profile" not in found:
         return str(found["kind"])
+    if found["kind"] != entry["kind"]:
+        return f"breaks another invariant, {found['kind']},"
     return "fails without the mutant too" if _fails_anyway(*pair, on_disk(PATCHES / name)) else ""
 
 

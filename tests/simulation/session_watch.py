@@ -94,13 +94,13 @@ class Witness:
                 body = OfferBody.decode(effect.body.reveal())
             except CodecError:
                 return
-            self.heard_offer(body, effect)
+            self.heard_offer(body, effect, self._side.device.now)
 
-    def heard_offer(self, body: OfferBody, effect: e.ControlReceived) -> None:
-        """An OFFER stands in the line: the first one for its time counts."""
+    def heard_offer(self, body: OfferBody, effect: e.ControlReceived, now: float) -> None:
+        """An OFFER stands in the line: the first one for its time counts. ``now``: when it was read here."""
         self._times[body.session_id] = body.time
         others = self._offers.setdefault(body.time, {})
-        ahead = effect.utc_seconds - self._side.device.now
+        ahead = effect.utc_seconds - now
         known = others.get(body.session_id)
         if known is None or effect.order < known.order:
             others[body.session_id] = _Offer(effect.order, effect.sender_device, ahead, effect.utc_seconds)
@@ -114,7 +114,7 @@ class Witness:
         self._given[item_id] = action
 
     def made(self, join: SessionJoin) -> None:
-        """The client's child made a JOIN."""
+        """The client's child made a JOIN. Only now: an OFFER may be made anew before the WELCOME comes."""
         self.check_offer(join.session_id)
 
     def check_offer(self, session_id: bytes) -> None:
@@ -159,7 +159,6 @@ class Witness:
         if time is None:
             self._violate("session-group", "enters a group that no OFFER named (S4)")
             return
-        self.check_offer(group.group_id)
         if self._offers[time][group.group_id].device != self._welcome_from:
             self._violate("session-usurped", "is let in by a device that did not make the OFFER (S4)")
 

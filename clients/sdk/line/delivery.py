@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import Enum
 
-from clients.sdk.line import messages, outbox, receipts
+from clients.sdk.line import messages, numbering, outbox, receipts
 from clients.sdk.line.events import AlarmKind, MessagesMissing
 from clients.sdk.line.payloads import (
     MAX_RANGES,
@@ -206,15 +206,16 @@ def take_unavailable(step: Step, member: Member, body: Plaintext) -> None:
 
 
 def take_acks(step: Step, member: Member, acks: tuple[Ack, ...]) -> None:
-    """R12: how far ``member`` has received this device's content."""
-    sent = step.state.next_counter - 1
+    """R12: how far ``member`` has received this device's content; and R9: if that is more than it wrote."""
     for ack in acks:
         row = counters_of(step, member)
-        if ack.device_id == step.own.device_id and row.their_ack < ack.counter <= sent:
-            row.their_ack = ack.counter
-            step.tables.counters.put(row.device_id, row)
-            outbox.receipted(step)
-        elif ack.device_id != step.own.device_id and member.identity_key != step.own.identity_key:
+        if ack.device_id == step.own.device_id:
+            numbering.heard_of(step, ack.counter + 1)
+            if row.their_ack < ack.counter < step.state.next_counter:
+                row.their_ack = ack.counter
+                step.tables.counters.put(row.device_id, row)
+                outbox.receipted(step)
+        elif member.identity_key != step.own.identity_key:
             sender = step.state.member(ack.device_id)
             if sender is not None and sender.identity_key == step.own.identity_key:
                 messages.receipted_elsewhere(

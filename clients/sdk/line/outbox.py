@@ -302,28 +302,6 @@ def resend(step: Step, counter: int) -> bool:
     return True
 
 
-def number_anew(step: Step, below: int) -> int:
-    """R9: the others have counted, up to ``below``, what this old copy of a vault never wrote.
-
-    What it has not seen receipted under one of those numbers is another text to them: it would be dropped
-    as a copy, and shown here as delivered. It gets a number of its own when it is sealed anew; who had it
-    already gets it twice.
-
-    Returns: how many items.
-    """
-    count = 0
-    for table in (step.tables.stored, step.tables.outbox):
-        for row in [row for row in table.rows() if 0 < row.counter < below]:
-            lose(step, row)
-            row.counter = 0
-            if row.kind in {PayloadKind.LINE_INFO, PayloadKind.NEW_R}:
-                row.body = b""  # it tells the numbers
-            step.tables.outbox.put(u64_key(row.order), row)
-            messages.forget_counter(step, row.item_id)
-            count += 1
-    return count
-
-
 def fail_all(step: Step) -> None:
     """The line is over: undelivered content is shown as not delivered (R14, R22)."""
     for table in (step.tables.outbox, step.tables.stored):

@@ -16,6 +16,7 @@ from clients.sdk.line import (
     delivery,
     epochs,
     mail,
+    numbering,
     rejoin_wire,
     removals,
     resolving,
@@ -239,7 +240,7 @@ def _take_request(step: Step, row: ReturnRow, request: RejoinRequest) -> None:
     if answered is not None and answered.answered_at <= step.now:
         due_at = max(due_at, answered.answered_at + REJOIN_INTERVAL_SECONDS)
     taking_info.take_from_request(step, request)
-    taking_info.take_counter(step, request)
+    numbering.heard_of(step, request.next_counter)
     forked = request.reason in FORKS and not resolving.decided(step, member)
     if forked or state.phase is LinePhase.UNDECIDED:
         due_at = NEVER

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from clients.sdk.line import delivery, outbox, secrets_of_line
+from clients.sdk.line import delivery, numbering, secrets_of_line
 from clients.sdk.line.events import AlarmKind, LinePhase, RejoinReason
 from clients.sdk.line.payloads import Payload, decode_line_info, decode_new_r
 from clients.sdk.line.rejoin_wire import RejoinRequest
 from clients.sdk.line.state import Member
 from clients.sdk.line.step import Step
-from clients.sdk.line.timing import MAX_BEYOND
 from crypto.sensitive import Secret
 
 _COUNT_IS_RIGHT: Final = frozenset(
@@ -34,7 +33,7 @@ def take_line_info(step: Step, member: Member, payload: Payload) -> None:
     by_others = step.state.awaits_info and member.identity_key != step.own.identity_key
     for baseline in info.baselines:
         if baseline.device_id == step.own.device_id:
-            _count_from(step, baseline.next_counter)
+            numbering.count_from(step, baseline.next_counter)
             continue
         row = step.tables.counters.get(baseline.device_id)
         if row is not None and not row.baseline:
@@ -61,33 +60,11 @@ def take_from_request(step: Step, request: RejoinRequest) -> None:
     since = own is not None and request.epoch >= own.added_epoch
     if not since and state.stranded_reason not in _COUNT_IS_RIGHT:
         return
-    _count_from(step, request.next_counter)
+    numbering.count_from(step, request.next_counter)
     for row in list(step.tables.counters.rows()):
         if not row.baseline and state.member(row.device_id) is not None:
             delivery.set_baseline(step, row, row.contiguous + 1)
     _told(step)
-
-
-def take_counter(step: Step, request: RejoinRequest) -> None:
-    """R9, R18: whoever asks has counted more of this device's texts than this device has written.
-
-    Its vault is an old copy, and nothing has shown it: the channel that could have was gone. Should it go on,
-    the others would take whatever it writes for copies of what they have. One request moves the count by no
-    more than others accept at once (R7): a dishonest member does no harm that is not reported.
-    """
-    if request.next_counter <= step.state.next_counter + MAX_BEYOND:
-        _count_from(step, request.next_counter)
-
-
-def _count_from(step: Step, next_counter: int) -> None:
-    if next_counter <= step.state.next_counter:
-        return
-    step.state.next_counter = next_counter
-    if outbox.number_anew(step, next_counter) or not step.state.awaits_info:
-        step.notify(
-            AlarmKind.CLONE,
-            "This device's data is an old copy. What was written and read since then is not here.",
-        )
 
 
 def _told(step: Step) -> None:

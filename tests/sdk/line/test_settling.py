@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from clients.sdk.line import cells, delivery, log, messages, outbox, resolving, returns, taking_info
+from clients.sdk.line import (
+    cells,
+    delivery,
+    log,
+    messages,
+    numbering,
+    outbox,
+    resolving,
+    returns,
+    taking_info,
+)
 from clients.sdk.line.events import (
     AlarmKind,
     CellArrived,
@@ -129,15 +139,7 @@ def test_r9_a_device_takes_the_count_of_who_has_counted_more(
         world.handle(world.therapist, RequestRejoin(reason=RejoinReason.GONE))
     with world.therapist.machine._step(world.now) as step:
         assert step.state.next_counter == 2
-        request = RejoinRequest(
-            group_id=step.state.group_id,
-            epoch=step.state.epoch,
-            reason=RejoinReason.CLONE,
-            device_id=world.client.own.device_id,
-            key_package=b"",
-            next_counter=counted,
-        )
-        taking_info.take_counter(step, request)
+        numbering.heard_of(step, counted)
         assert step.state.next_counter == becomes
     told = {alarm.kind for alarm in world.therapist.view().alarms}
     assert (AlarmKind.CLONE in told) is (becomes == 70)
@@ -179,8 +181,8 @@ def test_r9_line_info_is_made_anew_with_its_number() -> None:
         )
         row.counter = 1
         step.tables.outbox.put(u64_key(row.order), row)
-        assert outbox.number_anew(step, below=1) == 0
-        assert outbox.number_anew(step, below=2) == 1
+        assert numbering.number_anew(step, below=1) == 0
+        assert numbering.number_anew(step, below=2) == 1
         found = step.tables.outbox.get(u64_key(row.order))
         assert found is not None
         assert (found.counter, found.body, found.every_device) == (0, b"", True)
@@ -199,6 +201,25 @@ def test_r9_who_stays_with_an_old_vault_unawares_is_heard() -> None:
     _lines_up(world, world.client, world.therapist)
     world.say(world.therapist, "four")
     assert world.client.received() == ["one", "two", "three", "four"]
+
+
+def test_r9_a_receipt_for_more_than_was_written_moves_the_count() -> None:
+    """Campaign, seed 20552 (vaults): an old vault let in by a device that was behind too."""
+    world = opened()
+    world.say(world.therapist, "one", "two", "three")
+    world.settle()
+    with world.therapist.machine._step(world.now) as step:
+        counted = step.tables.counters.get(world.client.own.device_id)
+        assert counted is not None
+        counted.their_ack = 1
+        step.tables.counters.put(counted.device_id, counted)
+        step.state.next_counter = 2
+    world.say(world.therapist, "four")
+    assert world.client.received() == ["one", "two", "three"]  # dropped as a copy of "two"
+    world.run(DAY)
+    assert world.client.received() == ["one", "two", "three", "four"]
+    assert world.therapist.view().undelivered == 0
+    assert AlarmKind.CLONE in {alarm.kind for alarm in world.therapist.view().alarms}
 
 
 def test_r16_only_the_one_that_owes_it_tells_the_counter() -> None:
